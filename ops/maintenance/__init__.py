@@ -1,1 +1,1 @@
-"""Operations on a stage's data: compare, repair, correct, show, query, purge, and copy to and from files and stages."""
+"""Operations on a stage's data: verify, rebuild, replay, redrive, adjust, show, query, purge, export, import, copy."""

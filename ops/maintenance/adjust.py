@@ -1,4 +1,4 @@
-"""Adjust: turn an operator's options into the command, and its result into an outcome."""
+"""Adjust: turn an operator's options into an `Adjust` command, and the result of the command into an outcome."""
 
 import getpass
 import shlex
@@ -27,7 +27,7 @@ from ops.cli.result import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """The reason for a change, its operator, and its idempotency key, as the log records them."""
+    """The reason for a change and its operator, which the log records, and the idempotency key of the change."""
 
     reason: str
     who: str
@@ -35,7 +35,7 @@ class Note:
 
 
 def build_note(reason: str, who: str | None, key: str | None = None) -> Note:
-    """Return the note with these texts. Default of `who`: the caller; of `key`: "start"."""
+    """Return the note with these texts. Default of `who`: `get_caller()`. Default of `key`: "start"."""
     for name, text in {"--reason": reason, "--who": who, "--key": key}.items():
         if text is not None and not domain_events.is_valid_text(text):
             raise InputError(f"{name} must be {domain_events.Adjusted.rules['reason']}.")

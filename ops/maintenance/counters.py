@@ -30,7 +30,7 @@ _PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of a set of the catalog: the set's name, whether it adds or removes names, and the word to report it."""
+    """A change to a set of the catalog: its name, whether it gains or loses entries, and the word that reports it."""
 
     set_name: str
     adds: bool
@@ -50,7 +50,8 @@ def list_counters(settings: Settings, names: tuple[str, ...], limit: int) -> Out
     """
     List up to `limit` counters that these names and patterns select (default: all), with value, version and state.
 
-    Counters without events are included if COUNTERS or the catalog names them. Also list the entries of the catalog.
+    A counter without events is included if `names`, COUNTERS or the catalog contains its name. Also list the entries of
+    COUNTERS and of the catalog.
     """
     catalog, allowed = read(), Names(settings.counters or ())
     sets = _list_sets(catalog)
@@ -89,7 +90,7 @@ def change(action: str, names: tuple[str, ...]) -> Outcome:
     Change the catalog: `action` is a key of `CHANGES`. Safe to repeat, even concurrently.
 
     `reopen` and `show` remove all entries that the names and patterns cover. If another entry still closes or hides one
-    of their counters, `holds` is false, and the outcome names that entry.
+    of their counters, or hides a counter that `add` names, `holds` is false. The outcome then names that entry.
 
     Raises:
         OperatorError: the catalog is full or damaged. Nothing is changed.
@@ -105,7 +106,10 @@ def change(action: str, names: tuple[str, ...]) -> Outcome:
         f"{name} is still {the.set_name}, at least in part, by {', '.join(by)}: run {action} with these entries."
         for name, by in left.items()
     ]
-    lines += [f"{name} is hidden, at least in part, by {', '.join(by)}: run show." for name, by in hidden.items()]
+    lines += [
+        f"{name} is hidden, at least in part, by {', '.join(by)}: run show with these entries."
+        for name, by in hidden.items()
+    ]
     facts = {"action": action, "names": [*names], "remaining": left | hidden}
     return Outcome({**facts, **sets}, lines, holds=not (left or hidden))
 

@@ -1,5 +1,5 @@
 """
-Receive all messages of the dead-letter queues, and select some of them.
+Receive the messages of the dead-letter queues, and select some of them.
 
 Received messages are hidden from other consumers. When the run ends or is interrupted, undeleted messages become
 visible again. A killed run leaves them hidden until their visibility timeout ends.
@@ -91,7 +91,7 @@ class Selection:
 
     With `ids`, select only dead letters whose id starts with one of them. Each of the `ids` must match exactly one
     received message. `projections` limits the selection to the queues of these projections. Default: all projections of
-    the stage.
+    the stage. No more than `max_messages` are selected.
     """
 
     ids: Sequence[str] = ()
@@ -165,7 +165,7 @@ def read_note(body: str) -> EventSelection | None:
 
 
 class InFlightMessages:
-    """Messages of a dead-letter queue, hidden from other consumers. Undeleted messages become visible at the end."""
+    """Messages of a dead-letter queue, hidden from other consumers until they are deleted or the `with` block ends."""
 
     def __init__(self, projection: Projection, queue: str) -> None:
         self._projection, self._queue = projection, queue
@@ -184,7 +184,7 @@ class InFlightMessages:
 
     @property
     def remaining_count(self) -> int:
-        """The number of messages that were not deleted, including hidden ones."""
+        """The approximate number of messages that are still on the queue, including hidden ones."""
         return len(self.receipts) + self._unreceived
 
     @property
@@ -193,7 +193,7 @@ class InFlightMessages:
         return self._unreceived if self._is_read else 0
 
     def receive(self) -> Iterator[DeadLetter]:
-        """Yield all visible messages on the queue. They become hidden from other consumers."""
+        """Yield all messages that were visible at the start. They become hidden from other consumers."""
         started_s = time.time()
         with progress.bar("Reading", self._unreceived, "messages") as advance:
             while not self._is_read:

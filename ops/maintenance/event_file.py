@@ -114,10 +114,10 @@ def open_for_write(file: Path | None) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def replace(target: Target) -> Iterator[Path]:
     """
-    Provide the name of a draft, which replaces the file at the end of the block. After an exception, remove the draft.
+    Provide the path of a draft, which replaces the file at the end of the block. After an exception, remove the draft.
 
-    Until then, an existing file keeps its content. The block also writes the draft of the manifest. A reader never sees
-    a file with the manifest of another version.
+    Until the end of the block, an existing file keeps its content. The block must also write the manifest of the draft.
+    A reader never sees a file with the manifest of another version.
     """
     file = target.path
     draft = file.with_name(f"{file.name}{_DRAFT}")
@@ -153,7 +153,7 @@ def write_manifest(file: Path, stage: str, facts: dict[str, Any]) -> None:
 
 
 def check_exists(name: str) -> None:
-    """Check that there is a file of this name, or that the name means standard input."""
+    """Check that a file with this name exists, or that the name means standard input."""
     if name.startswith(_S3):
         bucket, key = _parse_url(name)
         with _translate_missing(InputError(f"No such file: {name}.")):
@@ -164,7 +164,7 @@ def check_exists(name: str) -> None:
 
 @contextlib.contextmanager
 def _translate_missing(missing: Exception) -> Iterator[None]:
-    """Raise this error if S3 has no such object or bucket. S3's responses to HEAD have the status instead of a code."""
+    """Raise this error if S3 has no such object or bucket. After a HEAD request, the error code is only the status."""
     try:
         yield
     except ClientError as error:
@@ -178,8 +178,8 @@ def check_manifest(name: str) -> None:
     Compare the file's lines with its manifest, if it has one.
 
     Raises:
-        OperatorError: they differ, the manifest is malformed, or a newer version of this program wrote it. The message
-            says how.
+        OperatorError: the lines differ from the manifest, the manifest is malformed, or a newer version of this program
+            wrote it. The message is a part of a sentence, without the file's name.
     """
     if (manifest := _read_manifest(name)) is None:
         return
@@ -222,7 +222,7 @@ def _read_manifest(name: str) -> tuple[int, str] | None:
 
 
 def read_events(name: str) -> Iterator[Candidate | Problem]:
-    """Yield the event, or the problem, of each line. A damaged file ends with a problem."""
+    """Yield an event or a problem for each line. If the compressed file is damaged, a problem is last."""
     for number, line in read_lines(name):
         if isinstance(line, str):
             yield Problem(name, number, line)
@@ -234,7 +234,11 @@ def read_events(name: str) -> Iterator[Candidate | Problem]:
 
 
 def read_lines(name: str) -> Iterator[tuple[int, bytes | str]]:
-    """Yield each line with its number, from 1, without its line break; or, as text, why it cannot be read."""
+    """
+    Yield each line with its number, counted from 1.
+
+    A line is bytes, without its line break. If it cannot be read, yield the reason, as text, instead.
+    """
     number = 0
     with _open_for_read(name) as stream:
         try:

@@ -51,8 +51,9 @@ def export(
     """
     Write the selected events to the target, or to standard output if it is None, ordered by time, counter and id.
 
-    The file contains every selected event that was in the log when the export began. If interrupted, the next call with
-    the same selection and file resumes, within six hours and with the same log. Memory use does not grow with the log.
+    The file contains every selected event that was in the log when the export began. The next call with the same
+    selection, file and log table resumes an interrupted export, up to six hours after its start. An export to standard
+    output starts over. Memory use does not grow with the log.
     """
     with _open_staging(target) as db:
         after, resumed_after = db.resume(_identify(settings, selection), from_start=from_start)
@@ -126,7 +127,7 @@ class _Staging(TemporaryDatabase):
         return int(number)
 
     def summarize(self) -> dict[str, Any]:
-        """Return the numbers of events by type, and the times of the first and the last, as in the manifest."""
+        """Return the numbers of events by type, and the times of the first and the last event, for the manifest."""
         types = dict(self.rows("SELECT type, count(*) FROM event GROUP BY type ORDER BY type"))
         ((first_ms, last_ms),) = self.rows("SELECT min(recorded_at_ms), max(recorded_at_ms) FROM event")
         return {

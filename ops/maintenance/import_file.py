@@ -34,8 +34,8 @@ def import_files(settings: Settings, names: Sequence[str], note: Note | None, ra
     """
     Append the events of these files that the log lacks: see `append_missing`.
 
-    An invalid line is a problem, and so is a file that differs from its manifest. `note` is required if one of the
-    files is CSV.
+    An invalid line is a problem, and so is a file with a malformed manifest or one that differs from its manifest.
+    `note` is required if one of the files is CSV.
 
     Raises:
         InputError: a file does not exist. Nothing is changed.
@@ -47,7 +47,7 @@ def import_files(settings: Settings, names: Sequence[str], note: Note | None, ra
 
 
 def _read(name: str, note: Note | None) -> Iterator[Candidate | Problem]:
-    """Yield the events and the problems of a file."""
+    """Yield the events in a file, and the problems with it."""
     if note and is_csv(name):
         yield from _read_start_values(name, note)
         return
@@ -62,7 +62,7 @@ def _read(name: str, note: Note | None) -> Iterator[Candidate | Problem]:
 
 def _read_start_values(name: str, note: Note) -> Iterator[Candidate | Problem]:
     """
-    Yield an adjustment, or the problem, of each row. Skip the value 0.
+    Yield an adjustment or a problem for each row. Skip rows with the value 0.
 
     The id of an adjustment depends only on the counter and the key, as it does for `counters add --start`.
     """

@@ -38,7 +38,7 @@ _LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A line, counted from 1, that cannot be used, and the reason. Line 0 is the file itself."""
+    """A line, counted from 1, that cannot be used, and the reason. Line 0 means the whole file, or a table."""
 
     file: str
     line: int
@@ -50,7 +50,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An event, its file and the number of its line. `is_same` compares it with the log's event with the same id."""
+    """An event, its file and its line. `is_same` compares the log's event with the same id, and this event."""
 
     event: Event
     file: str
@@ -58,7 +58,7 @@ class Candidate:
     is_same: Callable[[Event, Event], bool]
 
     def refuse(self, recorded: Event | Unreadable) -> Problem:
-        """Return the problem that another event with this id is already recorded."""
+        """Return the problem: a different event is already recorded with this id."""
         what = (
             f"an event that this version cannot read ({recorded.reason})"
             if isinstance(recorded, Unreadable)
@@ -86,7 +86,7 @@ class _Result:
             self.listed.append(problem)
 
     def add(self, other: Self) -> None:
-        """Add the result of some of the events."""
+        """Add the result of a chunk of events."""
         self.appended += other.appended
         self.present += other.present
         self.problems += other.problems
@@ -107,8 +107,9 @@ def append_missing(  # noqa: PLR0913  (decisions of the caller)
     Append the events among these records that the log lacks, at most `rate` per second.
 
     An event that the log already has is skipped. If it differs from the recorded event with its id, it is a problem. A
-    purge is also appended to each part of this stage. If interrupted at any point, the next call finishes. With
-    `dry_run`, read and report only. Memory use does not grow with the number of records, which is `total`, if known.
+    purge is also appended to each part of this stage. If the call is interrupted at any point, the next call with the
+    same records appends the rest. With `dry_run`, read and report only. Memory use does not grow with the number of
+    records, which is `total`, if known.
 
     `present` is the number of further events that the log already has. `following` is the command to run next, which
     the outcome names. Default: none if no event was appended, `rebuild` if a purge was appended, else `verify`.
@@ -176,16 +177,17 @@ def _to_outcome(settings: Settings, result: _Result, following: str, *, dry_run:
     if appended and not following:
         following = "rebuild" if result.has_purges else "verify"
     if following and not dry_run:
-        counted = "The stream counts the appended events. " if appended else ""
+        counted = "Workers count the appended events. " if appended else ""
         lines.append(f"{counted}Next: python -m ops {following} --stage {settings.stage}")
     return Outcome(facts, lines, holds=not result.problems)
 
 
 def _prepare(records: Iterable[Candidate | Problem], result: _Result) -> Iterator[Candidate]:
     """
-    Yield the events whose ids are valid for their types. Add all other events, and the problems, to the result.
+    Yield the events whose ids are valid for their types. Add a problem to the result for each other event.
 
-    After each purge, yield its copies for the parts of this stage, because the purge's own stage may have other parts.
+    Also add the problems among the records. After each purge, yield its copies for the parts of this stage, because the
+    purge's own stage may have another number of parts.
     """
     parts = partitions.count_parts()
     for each in records:
@@ -206,7 +208,7 @@ def _prepare(records: Iterable[Candidate | Problem], result: _Result) -> Iterato
 
 
 def _drop_repeated(chunk: Sequence[Candidate], result: _Result) -> list[Candidate]:
-    """Return the events without those whose ids are repeated. DynamoDB refuses a batch with the same key twice."""
+    """Return the first event with each id, and compare its repetitions with it. A batch must not have a key twice."""
     first: dict[LogPosition, Candidate] = {}
     for each in chunk:
         known = first.setdefault(event_log.locate(each.event), each)
@@ -216,7 +218,7 @@ def _drop_repeated(chunk: Sequence[Candidate], result: _Result) -> list[Candidat
 
 
 def _append(chunk: Sequence[Candidate], *, reads_first: bool, dry_run: bool) -> _Result:
-    """Append the events of the chunk that the log lacks."""
+    """Append the events of the chunk that the log lacks, or with `dry_run` only find them."""
     result = _Result()
     candidates = _drop_repeated(chunk, result)
     recorded: dict[LogPosition, Event | Unreadable] = {}
@@ -246,7 +248,7 @@ def _compare(candidate: Candidate, recorded: Event | Unreadable, result: _Result
 
 
 def _note_unknown(chunk: Sequence[Candidate], is_unknown: Callable[[str], bool], result: _Result) -> None:
-    """Remember some of the counters that clients cannot read, one more than the outcome lists."""
+    """Remember counters that clients cannot read, at most one more than the outcome lists."""
     for counter_id in {each.event.counter_id for each in chunk} - result.unknown_counters:
         if len(result.unknown_counters) <= _LISTED and is_unknown(counter_id):
             result.unknown_counters.add(counter_id)

@@ -44,8 +44,8 @@ def restore(settings: Settings, table: str, rate: int, *, dry_run: bool) -> Outc
     """
     Append the events of the restored table that the stage's log lacks, at most `rate` events per second.
 
-    An event that the log has is skipped, even if a client has since recorded it again with its key. An event that
-    differs from the recorded event, or cannot be read, is a problem. Memory use does not grow with the logs.
+    An event that the log has is skipped, even if a client has since recorded it again with its idempotency key. An
+    event that differs from the recorded event, or cannot be read, is a problem. Memory use does not grow with the logs.
     """
     client: Any = tables.client()
     check = partial(_check_source, settings.event_log_table)
@@ -56,8 +56,9 @@ def copy(settings: Settings, source: Settings, client: "DynamoDBClient", rate: i
     """
     Append the events of the source's log that the stage's log lacks, at most `rate` events per second.
 
-    Like `restore`: an event that the log has is skipped, even if a client recorded it in both stages with its key.
-    `client` is a DynamoDB client in the source's account and region.
+    Like `restore`: an event that the log has is skipped, even if a client recorded it in both stages with its
+    idempotency key. The outcome also names the entries of the source's catalog that the stage's catalog lacks. `client`
+    is a DynamoDB client for the source's account and region.
     """
     outcome = _append_missing(
         settings, client, source.event_log_table, rate, is_same=have_same_content, dry_run=dry_run
@@ -115,7 +116,11 @@ def _check_source(own_table: str, restored: dict[str, Any]) -> None:
 
 
 def _compare_catalogs(settings: Settings, source: Settings, client: "DynamoDBClient") -> Iterator[str]:
-    """Yield the commands that add the source's entries to the stage's catalog."""
+    """
+    Yield the commands that add the entries of the source's catalog that the stage's catalog lacks.
+
+    Skip the pattern that closes all counters: it closed the source, and the stage must stay open.
+    """
     item: Any = client.get_item(
         TableName=source.catalog_table, Key={"name": {"S": CatalogItem.KEY}}, ConsistentRead=True
     ).get("Item", {})
@@ -148,7 +153,7 @@ def _describe(client: "DynamoDBClient", table: str, own: dict[str, Any]) -> dict
 
 
 def _scan(client: "DynamoDBClient", table: str) -> Iterator[Event | Unreadable]:
-    """Yield the events that the log had at the start, whatever its number of parts. Reads are strongly consistent."""
+    """Yield all events that a log had at the start, whatever its number of parts. Reads are strongly consistent."""
     for page in client.get_paginator("scan").paginate(
         TableName=table, ConsistentRead=True, PaginationConfig={"PageSize": _AT_ONCE}
     ):

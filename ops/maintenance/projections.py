@@ -56,7 +56,7 @@ def select(settings: Settings, names: Sequence[str] = ()) -> tuple[Projection, .
 
 
 def check_counters(settings: Settings, counter_ids: Sequence[str], selected: Sequence[Projection]) -> None:
-    """Check that each counter is in the log, or in the read model of one of these projections."""
+    """Check that each counter is in the log, the DynamoDB read model or, if SQL is selected, the SQL read model."""
     if SQL not in selected or not counter_ids:
         lookups.check_counters(counter_ids)
         return
@@ -74,7 +74,7 @@ def stage_comparisons(
     advance: Callable[[int], None] = lambda _: None,
 ) -> Iterator[tuple[StagingDb, dict[str, Comparison]]]:
     """
-    Read the log and these projections' read models into a temporary database. Default of `counter_ids`: all counters.
+    Read the log and these projections' read models into a temporary database. Without `counter_ids`, read all counters.
 
     Yields the database, and the comparisons by projection.
     """
@@ -111,7 +111,7 @@ def _check_support(command: str, selected: Sequence[Projection], known: Containe
 
 @contextlib.contextmanager
 def connect_sql(settings: Settings) -> "Iterator[Engine]":
-    """Provide an engine for the SQL read model, connected as the operator's role."""
+    """Provide an engine for the SQL read model, connected with SQL_OWNER_URL if it is set, else with SQL_URL."""
     from chalicelib.extras.sql import read_model  # noqa: PLC0415  (only loaded if SQL is on)
 
     with read_model.open_engine(stages.find_sql_url(settings)) as engine:

@@ -210,7 +210,7 @@ def _find_obstacle(db: StagingDb, comparisons: Iterable[Comparison]) -> str:
 
 def _make_purges(db: StagingDb, note: Note, result: _Result) -> list[Purged]:
     """
-    Make the purges that void the staged events: one for each part. Skip counters whose events are already void.
+    Make the purges that void the staged events: one for each part of each counter. Skip counters with only void events.
 
     A purge ends at the time of the latest event, so the clock of this machine makes no difference.
     """

@@ -22,7 +22,8 @@ def rebuild(
     """
     Repair these counters from the log, in these projections. Default: all counters, and all projections.
 
-    Projections are repaired one after the other. If interrupted at any point, the next call finishes.
+    Projections are repaired one after the other. If the call is interrupted at any point, the next call completes the
+    repair. With `dry_run`, only report the differences.
     """
     selected = selected or settings.projections
     repairs = projections.get_repairs(selected)

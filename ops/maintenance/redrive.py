@@ -8,7 +8,7 @@ from the log.
 
 All dead letters are received first, then the selected ones are sent, so that messages that the projector parks again
 are not received twice. A message is deleted from the dead-letter queue only after it is sent, or copied to a file. If
-the run is interrupted in between, the message is sent twice and counted once.
+the run is interrupted in between, the message is sent twice, and its events are counted once.
 """
 
 import json

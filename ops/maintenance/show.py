@@ -17,7 +17,7 @@ _LOWEST_ID = "00000000-0000-0000-0000-000000000000"
 
 
 def show(counter_id: str, limit: int, at_ms: int | None = None) -> Outcome:
-    """Show the counter's state and its latest `limit` counted events, newest first, now or at a time, inclusive."""
+    """Show the counter's state and its latest `limit` counted events, newest first, now or at `at_ms`, inclusive."""
     lookups.check_counters((counter_id,))
     if at_ms is None:
         counter, before = describe_counter(queries.get_counter(counter_id)), None

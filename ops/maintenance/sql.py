@@ -85,7 +85,7 @@ def query(url: str, statement: str, timeout_s: int) -> Iterator[Result]:
 
     Raises, even while rows are read:
         InputError: the statement is not valid UTF-8 or contains NUL.
-        KeyboardInterrupt: the operator pressed Ctrl-C. The statement is stopped.
+        KeyboardInterrupt: the command was interrupted, for example by Ctrl-C. The statement is stopped.
         OperatorError: the statement is refused, wrong, cancelled or takes longer than `timeout_s`.
         ReadModelUnavailableError: the database is unavailable.
     """

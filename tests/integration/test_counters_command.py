@@ -78,7 +78,7 @@ def test_added_counter_that_is_hidden_does_not_exist_yet():
     outcome = counters.change("add", ("visits",))
 
     assert (outcome.facts["remaining"], outcome.holds) == ({"visits": ["v*"]}, False)
-    assert "visits is hidden, at least in part, by v*: run show." in outcome.text
+    assert "visits is hidden, at least in part, by v*: run show with these entries." in outcome.text
 
 
 def test_repeated_undo_sends_no_write():

@@ -99,7 +99,7 @@ def test_copy_has_each_event_of_the_source_once(pipeline, record, shards):
 
     numbers = [(each.facts["appended"], each.facts["present"]) for each in (planned, first, second, third)]
     assert numbers == [(40, 0), (40, 0), (1, 40), (0, 41)]
-    assert first.lines[-1] == "The stream counts the appended events. Next: python -m ops rebuild --stage pipeline"
+    assert first.lines[-1] == "Workers count the appended events. Next: python -m ops rebuild --stage pipeline"
     assert {*log} == {*events, later}
     assert differences == {}
 

@@ -82,7 +82,7 @@ def test_deleted_events_are_restored_and_counted_once(engine, pipeline, back_up)
 
     assert planned.text == "8 events would be appended (2 Adjusted, 6 Incremented), 4 already in the log, 0 problems."
     assert (outcome.facts["appended"], outcome.facts["present"], outcome.holds) == (8, 4, True)
-    assert outcome.lines[-1] == ("The stream counts the appended events. Next: python -m ops rebuild --stage pipeline")
+    assert outcome.lines[-1] == ("Workers count the appended events. Next: python -m ops rebuild --stage pipeline")
     assert (again.facts["appended"], again.facts["present"]) == (0, 12)
     assert again.lines[-1] == "Next: python -m ops rebuild --stage pipeline"
     assert {*read_log()} == {*events, later}
