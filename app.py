@@ -97,7 +97,7 @@ _query_route = {**_open_route, **callers.restrict(_settings.readers, authorize)}
 @contextlib.contextmanager
 def _optional(feature: str = "") -> Iterator[None]:
     """
-    Raise a `FeatureNotFoundError` if the folder with the feature was deleted from `chalicelib/extras`.
+    Raise a `FeatureNotFoundError` if the block imports a module that was deleted from `chalicelib/extras`.
 
     Also raise it if `feature` is a projection that is off in this stage.
     """
@@ -147,7 +147,7 @@ def _view(
 
 
 def _check_counter(counter_id: str | None = None, **_others: str) -> None:
-    """Refuse the request if the counter in its path does not exist, or if it would increment a closed counter."""
+    """Refuse the request if its path names an invalid or unknown counter, or if it would increment a closed counter."""
     if counter_id is not None:
         from chalicelib.access import catalog
 
@@ -203,7 +203,7 @@ def cached_counter(counter_id: str) -> Response:
 @app.route("/counters/{counter_id}/events/{event_id}", **_query_route)
 @_view()
 def event(counter_id: str, event_id: str) -> Response:
-    """Get an event and whether it is counted."""
+    """Get an event and its status: counted or pending."""
     from chalicelib import event_log
     from chalicelib.read_model import queries
 
@@ -325,7 +325,7 @@ def openapi() -> Response:
 
 
 def _declare_preflight(path: str) -> None:
-    """Declare the route of this path for preflight requests."""
+    """Declare the route that responds to preflight requests for this path."""
 
     @app.route(path, methods=["OPTIONS"], content_types=["*/*"])
     def preflight(**_path: str) -> Response:

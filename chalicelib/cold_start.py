@@ -1,4 +1,4 @@
-"""Import the modules that each function needs during its cold start, and no others."""
+"""Import, during the cold start of a function, the modules that it needs and no others."""
 
 from __future__ import annotations
 

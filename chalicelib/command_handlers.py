@@ -1,4 +1,4 @@
-"""Handle commands. Each appends one event to the log; a swap or an add-and-get is also counted at once."""
+"""Handle commands. Each appends one event to the log. Swaps, add-and-gets and adjustments are also counted at once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,11 @@ _ADJUST_ATTEMPTS = 12
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A command's event and, if counted at once, the counter's state. `is_retry`: the event was recorded before."""
+    """
+    A command's event and, if it was counted at once, the counter's state.
+
+    `is_retry`: an earlier attempt recorded the event.
+    """
 
     event: Event
     counter: Counter | None
@@ -56,7 +60,7 @@ def record(command: Command) -> Accepted:
     Raises:
         KeyReusedError: the idempotency key was already used for a different command.
         VersionMismatchError: the counter is not at `at_version`; nothing is recorded.
-        ContendedError: concurrent writers changed the counter at every attempt to swap; nothing is recorded.
+        ContendedError: every attempt conflicted with a concurrent writer; this call recorded nothing.
         UnavailableError: the outcome is unknown; retry with the same idempotency key.
     """
     now_ms = clock.now_ms()
@@ -102,10 +106,10 @@ def _count(event: Event) -> Counter:
 
 def _count_again(event: Event) -> Counter:
     """
-    Count an event that was recorded before, unless it is counted already or purged. Return the counter's state.
+    Count an event that was recorded before, unless it is counted already or void. Return the counter's state.
 
     Raises:
-        UnavailableError: DynamoDB throttles or refuses the request, or does not respond.
+        UnavailableError: DynamoDB throttles or refuses the request or does not respond, or every attempt conflicted.
     """
     if event.recorded_at_ms <= event_log.read_purge(event_log.locate(event).partition):
         return queries.get_counter(event.counter_id)
@@ -152,7 +156,7 @@ def adjust(command: Adjust) -> Accepted | None:
     Raises:
         KeyReusedError: the key was already used for a different adjustment of this counter.
         InvalidRequestError: the amount would be 0 or too large.
-        ContendedError: concurrent writers changed the counter at every attempt; nothing is recorded.
+        ContendedError: concurrent writers changed the counter at every attempt; this call recorded nothing.
         UnavailableError: the outcome is unknown; retry with the same key.
     """
     for _ in retries.with_backoff(_ADJUST_ATTEMPTS):

@@ -32,7 +32,7 @@ The errors that entry points and operators' commands handle, as one tree. They c
     │   └── PartlyCountedError           events of some counters are not counted
     └── SettingsError                the environment is invalid: nothing can run
 
-`extras.reports.errors` adds the errors of reports.
+Three other modules add errors to the tree: `extras.reports.errors`, `access.tokens` and `aws.dynamodb`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ProblemType:
 
 class CounterError(Exception):
     """
-    Root of all errors that the application raises on purpose.
+    Root of the errors that entry points and operators' commands handle.
 
     Clients receive `problem` and `public_detail`, never the message.
     """
@@ -125,7 +125,7 @@ class TooFarBackError(RequestError):
 
 
 class CounterNotFoundError(RequestError):
-    """A request reads a counter that does not exist: neither COUNTERS nor the catalog names it, or it is hidden."""
+    """A request reads a counter that does not exist: neither COUNTERS nor the catalog allows it, or it is hidden."""
 
     problem = ProblemType(404, "counter-not-found", "Counter not found")
 
@@ -274,11 +274,11 @@ class CatalogUnavailableError(UnavailableError):
 
 
 class LogUnavailableError(UnavailableError):
-    """DynamoDB throttles or refuses a request to the event log, or does not respond."""
+    """DynamoDB throttles or refuses a request to the event log, or does not respond, or an event is not visible yet."""
 
 
 class ReadModelUnavailableError(UnavailableError):
-    """The read model's database throttles or refuses a request, or does not respond."""
+    """The read model's database throttles or refuses a request, or does not respond, or an item is damaged."""
 
 
 class DamagedReadModelError(ReadModelUnavailableError):
@@ -310,7 +310,7 @@ class QueueUnavailableError(UnavailableError):
 
 
 class ContendedError(UnavailableError):
-    """Concurrent writers changed the same items at every attempt."""
+    """Every attempt conflicted with a concurrent writer or, in the SQL read model, lost its connection."""
 
 
 class PartlyCountedError(UnavailableError):

@@ -60,6 +60,7 @@ def append(event: Event, *, counted_at_once: bool = False) -> Appended:
         LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond. The outcome is unknown:
             retry with the same id.
         ContendedError: every attempt conflicted with a transaction on the same event id.
+        NotUnderstoodError: this version of the code cannot decode the recorded event.
     """
     for _ in retries.with_backoff(_TRIES):
         try:
@@ -128,7 +129,7 @@ def get(counter_id: str, event_id: str) -> Event:
 
 def get_many(counter_id: str, event_ids: Set[str]) -> list[Event]:
     """
-    Return the events with these ids that are in the log, unordered. Each request reads up to 100 ids.
+    Return the events with these ids that are in the log, unordered. Each request reads up to 100 events.
 
     An eventually consistent read costs half as much and cannot return stale data, because events never change. Ids that
     it misses are read again with strong consistency.
@@ -144,13 +145,17 @@ def get_many(counter_id: str, event_ids: Set[str]) -> list[Event]:
 
 
 def include_append(transaction: TransactWrite, event: Event) -> None:
-    """Include the append in a transaction that also counts the event. The id must not be in the log."""
+    """
+    Include the append in a transaction that also counts the event.
+
+    DynamoDB refuses the transaction if the log already has the event's id.
+    """
     item = _build_item(event, counted_at_once=True)
     transaction.save(item, condition=EventItem.event_id.does_not_exist())
 
 
 def is_duplicate(refused: RefusedError) -> bool:
-    """Check whether a transaction was refused because the log already has the id of its `include_append`."""
+    """Check whether a transaction with an `include_append` was refused because the log already has the event's id."""
     return EventItem.Meta.table_name in refused.tables
 
 
@@ -161,8 +166,8 @@ def append_many(events: Sequence[Event]) -> list[Event]:
     The recorded events with the ids of the returned events may have different content.
 
     Pass 1 to `MOST_AT_ONCE` events with different ids. This usually takes one transaction, which costs two write units
-    per event, and is much faster than a request per event. If it is refused, each event is appended on its own. A retry
-    after a lost response is safe.
+    per event, and is much faster than a request per event. If DynamoDB refuses the transaction, each event is appended
+    on its own. A retry after a lost response is safe.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond. The outcome is unknown:
@@ -246,7 +251,7 @@ def find_many(counter_id: str, event_ids: Set[str]) -> list[Event | Unreadable]:
     """
     Return the events with these ids that are in the log, unordered. Reads are strongly consistent.
 
-    Up to 100 ids take one request.
+    Each request reads up to 100 events.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -258,7 +263,7 @@ def find_recorded(events: Iterable[Event]) -> dict[LogPosition, Event | Unreadab
     """
     Return the recorded events with the ids of these events, by position. The ids must be distinct.
 
-    Reads are strongly consistent. Up to 100 events take one request.
+    Reads are strongly consistent. Each request reads up to 100 events.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -294,7 +299,7 @@ def scan(
 
 def scan_counter(counter_id: str, after: LogPosition | None = None) -> Iterator[Event | Unreadable]:
     """
-    Yield the counter's events after a position, part by part, ordered by id.
+    Yield the counter's events after a position, part by part. The events of a part are ordered by id.
 
     Every event that is in the log at the start is included.
 

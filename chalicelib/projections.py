@@ -1,9 +1,10 @@
 """
 The projections, each declared once. Everything else that a projection needs derives from its declaration.
 
-`publish` sends every event to the queue of each projection that the stage has. The projection's function counts the
-events in its read model. The names of its queues and metrics derive from the declaration. So do the imports, the
-permissions and the configuration of its function, its CloudFormation stack, and the choices of `--projection`.
+`publish` sends every event that is to be counted to the queue of each projection that the stage has. The projection's
+function counts the events in its read model. The names of its queues and metrics derive from the declaration. So do the
+imports, the permissions and the configuration of its function, its CloudFormation stack, and the choices of
+`--projection`.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ class Projection:
     """
     A read model that is built from the events on a queue.
 
-    `name` is what operators pass to `--projection`; `title` precedes "read model" and "projection queue" in messages.
-    `module`, in `chalicelib`, defines `count(events, likely_counted)`; see `projector.Count`. `client` is the module
-    whose function `client` connects to the read model. `setting` is the environment variable that switches the
-    projection on; a projection without it is always on.
+    `name` is what operators pass to `--projection`; `title` precedes "read model" and "projection queue" in texts for
+    operators. `module`, in `chalicelib`, defines `count(events, likely_counted)`; see `projector.Count`. `client` is
+    the module whose function `client` connects to the read model. `setting` is the environment variable that switches
+    the projection on; a projection without it is always on.
     """
 
     name: str
@@ -63,7 +64,7 @@ class Projection:
     tables: tuple[Table, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse names that would collide with those of a stage, and permissions of unknown roles."""
+        """Refuse malformed names, names that each stage itself uses, and tables with too many keys or unknown roles."""
         if self.setting and (not _NAME.fullmatch(self.name) or f"{self.prefix}Counted" in _STAGE_METRICS):
             raise ValueError(f"projection {self.name!r}: the name must be lower-case words with hyphens, and not 'not'")
         for table in self.tables:

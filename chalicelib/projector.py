@@ -38,9 +38,9 @@ def project(projection: Projection, count: Count, batch: object) -> dict[str, An
     """
     Count each event in a batch of SQS records once, with `count`, and park the records with invalid content.
 
-    The queue may deliver records repeatedly, late, in any order and in any batch. Returns a partial batch response: the
-    records with uncounted events, which the queue delivers again. If the event source ignores partial batch responses,
-    or every record has uncounted events, this raises instead.
+    The queue may deliver records repeatedly, after any delay, in any order and in any batch. Returns a partial batch
+    response: the records with uncounted events, which the queue delivers again. If the event source ignores partial
+    batch responses, or every record has uncounted events, `project` raises an error instead.
 
     Raises:
         UnavailableError: events are not counted, or messages are not parked. The queue delivers all records again;

@@ -27,7 +27,7 @@ def publish(batch: object) -> None:
     once.
 
     Raises:
-        QueueUnavailableError: SQS throttles or refuses the request, or does not respond. The stream delivers the batch
+        QueueUnavailableError: SQS throttles or refuses the request, or does not respond. Lambda delivers the batch
             again.
     """
     events: list[Event] = []

@@ -28,10 +28,14 @@ def with_backoff(limit: int) -> Iterator[int]:
 
 
 def draw_wait_s(attempt: int, longest_s: float) -> float:
-    """Draw a wait after this number of attempts: at most 20 ms after the first, then doubled up to `longest_s`."""
+    """
+    Draw a random wait after this number of attempts.
+
+    The wait is at most 20 ms after the first attempt. The limit doubles after each further attempt, up to `longest_s`.
+    """
     return random.uniform(0, min(longest_s, _FIRST_WAIT_S * 2 ** (attempt - 1)))  # noqa: S311  (no secret)
 
 
 def pause() -> None:
-    """Wait for 50 to 100 ms at random."""
+    """Wait for a random time from 50 to 100 ms."""
     time.sleep(random.uniform(_PAUSE_S / 2, _PAUSE_S))  # noqa: S311  (no secret)

@@ -84,7 +84,7 @@ class Addition:
 @dataclass(frozen=True, slots=True)
 class Archiving:
     """
-    Write pages, and count `entries`, in one transaction with the counter's item.
+    Write pages and count `entries` in the counter's item, in one transaction.
 
     Conditions: the conditions of the pages and, if `revision` is not None, that the part still has this revision. In
     that case, `recent` and `archived_until_ms` replace the part's own. If `revision` is None, both stay unchanged.
@@ -148,7 +148,9 @@ def plan(part: Part, pages: Sequence[Page], entries: Set[Entry], now_ms: int) ->
 
 def amend_page(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:
     """
-    Write these entries into the page that covers them, and split it by time if it grows too large.
+    Yield the writes that add these entries to the page that covers them.
+
+    The writes split the page by time if it grows too large.
 
     The last page keeps the end of the original page. New pages before it cover its earlier times.
     """

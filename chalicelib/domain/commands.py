@@ -82,6 +82,10 @@ def decide_adjustment(command: Adjust, counter: Counter, event_id: str, now_ms: 
 
 
 def is_result_of(command: Adjust, event: Event) -> bool:
-    """Check whether the recorded event with the command's id is the command's result. With `to`, ignore the amount."""
+    """
+    Check whether the event recorded under the command's key is the command's result.
+
+    With `to`, ignore the amount.
+    """
     same_amount = command.to is not None or event.by == command.by
     return isinstance(event, Adjusted) and event.reason == command.reason and same_amount

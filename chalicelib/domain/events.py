@@ -123,7 +123,7 @@ class Purged(Event):
     """
     The operator `who` purged a counter for a `reason`: its events recorded at or before `until_ms` are void.
 
-    Each part of the counter has one such event, in its partition of the log.
+    A purge appends one such event for each part of the counter, to the part's partition of the log.
     """
 
     is_projected: ClassVar[bool] = False

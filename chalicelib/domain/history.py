@@ -35,7 +35,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A step of a history: the second at which it starts, the number of its events, and their sum."""
+    """A step of a history: the second at which it starts, the number of its events, and the sum of their amounts."""
 
     start: int
     events: int

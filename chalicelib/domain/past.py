@@ -26,8 +26,8 @@ class PastPart:
     The totals of a part at a time, including the events recorded in that millisecond.
 
     Subtract pages, newest first, and add pages, oldest first, until the totals are known. Entries later than
-    `subtracted_from_ms` are subtracted; entries up to `added_until_ms` are added. So the totals at all times from
-    `subtracted_from_ms` on, and up to `added_until_ms`, need no more pages than the pages read so far.
+    `subtracted_from_ms` are subtracted; entries up to `added_until_ms` are added. So the pages read so far suffice for
+    every time from `subtracted_from_ms` on, and for every time up to `added_until_ms`.
 
     If `may_be_torn`, a subtracted page may lack an event that the totals include, or vice versa. The cause is a late
     event that was counted between the reads of the part and of the page. Read both again.

@@ -50,7 +50,7 @@ def parse_page_key(item: RawItem) -> PartKey | None:
 
 def decode_part(item: RawItem, key: PartKey | None = None) -> Part:
     """
-    Decode a counter's item. An empty item requires `key`: nothing has been counted in that part yet.
+    Decode a counter's item. An empty item means that nothing has been counted in the part yet; it requires `key`.
 
     Raises:
         DamagedReadModelError: the item cannot be decoded.

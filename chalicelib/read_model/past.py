@@ -42,12 +42,12 @@ class _Reading(NamedTuple):
 
 def get_counter_at(counter_id: str, at_ms: int, most_bytes: int | None = PAST_BYTES) -> Counter:
     """
-    Return the counter's value and version at a time: of the events that were recorded at or before it.
+    Return the counter's value and version at a time: the sum and number of the events recorded at or before that time.
 
-    Every event that was counted before the call is included, even a late one. This takes one request if the time is not
-    before the recent entries. If the time is in the latest archive page, it takes one more per part. At most
+    Every event that was counted before the call is included, even a late one. This takes one request if every part's
+    archive ends at or before the time. It takes one more per part if the time is in the latest archive page. At most
     `most_bytes` of archive pages are read, plus two requests per part; None means no limit. If the counter has counted
-    late events, everything is read twice.
+    late events, a call that reads archive pages reads everything two or three times.
 
     Raises:
         TooFarBackError: the time requires more reads. The error contains the times that would be accepted.
@@ -95,7 +95,7 @@ def _add_pages(part: PastPart, at_once: int) -> int:
 
 
 def _use_pages(part: PastPart, use: Callable[[Page], None], response: list[RawItem], expected_ms: int) -> int:
-    """Call `use` with each page until the state is known. Return the pages' size. Without a page, raise an error."""
+    """Call `use` with each page until the state is known. Return the pages' size. At a gap, raise an error."""
     pages = [items.decode_page(item) for item in response]
     try:
         for page in pages:

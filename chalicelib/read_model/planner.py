@@ -33,7 +33,7 @@ _MANY_PAGES = 32
 
 
 class Step(NamedTuple):
-    """A `plan` that counts the `entries`, or None if they are counted already, and the number of `pages` read."""
+    """A `plan` that counts the `entries`, or None if they are counted already, and the number of `pages` used."""
 
     plan: Plan | None
     entries: frozenset[Entry]
@@ -42,7 +42,7 @@ class Step(NamedTuple):
 
 def read_and_plan(key: PartKey, entries: frozenset[Entry], part: Part | None = None) -> tuple[Part, Step]:
     """
-    Read the part, unless `part` is its current state, and plan one write. At a gap in the archive, read the part again.
+    Read the part, unless `part` is its current state, and plan one write. At a gap in the archive, start over.
 
     Returns the state that the plan is for, and the step.
 
@@ -64,7 +64,7 @@ def plan_next(part: Part, entries: frozenset[Entry]) -> Step:
     """
     Read the archive pages that these entries need, and plan one write.
 
-    Reads at most `PAGES_PER_PLAN` pages. If late entries are in more pages, the step covers only the oldest entries.
+    Uses at most `PAGES_PER_PLAN` pages. If late entries are in more pages, the step covers only the oldest entries.
 
     Raises:
         ArchiveGapError: no page covers a late entry.

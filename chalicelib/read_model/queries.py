@@ -154,7 +154,9 @@ def list_events(counter_id: str, limit: int, before: EventPosition | None = None
 
 def get_history(counter_id: str, span: Span) -> list[Point]:
     """
-    Return the counted events of this span, added up by step. Reads up to `HISTORY_BYTES`, plus one request per part.
+    Return the counted events of this span, added up by step.
+
+    Reads up to `HISTORY_BYTES` of archive pages, plus one request per part.
 
     Raises:
         RangeTooLongError: the span requires more reads. The error contains an `end` that would be accepted.

@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 
 class ChangedError(Exception):
-    """A concurrent writer changed the part. Nothing was written. `part` is the new state, if the response has it."""
+    """
+    The part's state or a transaction in progress prevents the write. Nothing was written.
+
+    `part` is the current state if the response contains it.
+    """
 
     def __init__(self, part: Part | None = None) -> None:
         super().__init__()
@@ -87,7 +91,7 @@ def _add_totals(entries: Set[Entry], now_ms: int) -> list[Action]:
 
 
 def _join(conditions: Sequence[Condition]) -> Condition:
-    """Join conditions as a balanced tree, because DynamoDB limits the nesting of expressions."""
+    """Join conditions with AND, as a balanced tree, because DynamoDB limits the nesting of expressions."""
     if len(conditions) == 1:
         return conditions[0]
     middle = len(conditions) // 2
@@ -97,7 +101,7 @@ def _join(conditions: Sequence[Condition]) -> Condition:
 
 @contextlib.contextmanager
 def _translate_refusals(key: PartKey) -> Iterator[None]:
-    """Raise a refused write as a `ChangedError`, and an item that DynamoDB rejects as a `DamagedReadModelError`."""
+    """Raise a `ChangedError` for a refused write, and a `DamagedReadModelError` for an item that DynamoDB rejects."""
     try:
         yield
     except RefusedError as refused:
@@ -119,7 +123,7 @@ def read_part(key: PartKey) -> Part:
 
 def read_part_item(key: PartKey) -> RawItem:
     """
-    Return the part's current item, undecoded; empty if it does not exist. This takes one consistent read.
+    Return the part's current item, undecoded, or an empty one if it does not exist. This takes one consistent read.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -218,11 +222,11 @@ def execute_plan(part: Part, plan: Plan, now_ms: int) -> Counter | None:
     """
     Execute all writes of a plan if its conditions hold, or none. This takes one request.
 
-    `part` is the state that the plan is for. Returns the part's totals right after the plan, or None if the plan does
-    not depend on them.
+    `part` is the state that the plan is for. Returns the part's totals right after the plan, or None if the plan is an
+    `Archiving` without a `revision`.
 
     Raises:
-        ChangedError: a condition failed.
+        ChangedError: a condition failed, or the write conflicted with a transaction.
         ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond. The outcome is
             unknown.
         DamagedReadModelError: the item cannot be decoded.
@@ -243,8 +247,8 @@ def include_plan(
     """
     Include a plan in a transaction.
 
-    If `revision` is not None, the part must still have it. The plan was decided for that revision, so this replaces
-    the plan's own condition on the item.
+    If `revision` is not None, the part must still have it. The plan was decided for that revision, so this condition
+    replaces the plan's own condition on the item.
     """
     actions: list[Action]
     condition: Condition | None
@@ -317,6 +321,6 @@ def set_recent(entries: frozenset[Entry]) -> Action:
 
 
 def revision_condition(revision: int) -> Condition:
-    """Return the condition that a counter's item has this revision or, if it is 0, that the item does not exist."""
+    """Return the condition that a counter's item has this revision. Revision 0 means that the item does not exist."""
     condition: Condition = CounterItem.revision == revision if revision else CounterItem.revision.does_not_exist()
     return condition

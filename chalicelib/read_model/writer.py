@@ -49,7 +49,7 @@ def count(events: Iterable[Event], likely_counted: Collection[str] = ()) -> froz
     """
     Count each event once, and return the events that were not counted before, as (counter id, event id).
 
-    Redelivery, order, batch boundaries and concurrent workers do not change the result. An interrupted worker has
+    Redelivery, order, batch boundaries and concurrent workers do not change the result. An interrupted worker may have
     counted some of the events; a redelivery counts the others. Up to 8 parts are counted concurrently and
     independently: a failure or conflict of one part does not stop the others.
 
@@ -58,8 +58,8 @@ def count(events: Iterable[Event], likely_counted: Collection[str] = ()) -> froz
     lost, the events of that write are counted but not returned.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond. Some events may be
-            counted: deliver all again.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request or does not respond, or an item is damaged.
+            Some events may be counted: deliver all again.
         ContendedError: every attempt conflicted with other workers. Some events may be counted: deliver all again.
         PartlyCountedError: one of these errors, for only some of the counters.
     """
