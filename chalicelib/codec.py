@@ -56,7 +56,7 @@ def encode_event(event: Event) -> dict[str, Any]:
 
 def decode_event(counter_id: object, fields: Mapping[str, Any]) -> Event:
     """
-    Return the event with these fields, after `Event.upcast`. Ignore fields with other names.
+    Return the event with these fields, after `Event.upcast`. Ignore unknown fields.
 
     Raises:
         NotUnderstoodError: a field is missing or invalid, or the type or its version is unknown.
@@ -166,7 +166,7 @@ def encode_line(event: Event) -> str:
 
 def decode_line(line: bytes) -> Event:
     """
-    Return the event in a line of UTF-8 that `encode_line` returned. Ignore members with other names.
+    Return the event in a line of UTF-8 that `encode_line` returned. Ignore unknown members.
 
     Raises:
         NotUnderstoodError: the line is not JSON, or does not contain a valid event.

@@ -201,7 +201,8 @@ class Settings:
     """
     Everything that may differ between two deployments. The stage determines the names of tables and queues.
 
-    Each setting is read from the variable of the same name in upper case.
+    Each setting is read from the variable of the same name in upper case, except `switches`, which contains the
+    variables that switch a projection on.
     """
 
     stage: str = _setting(_parse_stage)
@@ -292,7 +293,7 @@ def read(environment: Mapping[str, str]) -> Settings:
 
 @functools.cache
 def current() -> Settings:
-    """Return the settings of this process. Later changes of its environment have no effect."""
+    """Return the settings of this process. Later changes to its environment have no effect."""
     return read(os.environ)
 
 
@@ -328,7 +329,7 @@ def _check_issuer(found: Settings) -> None:
 
 
 def _check_fronts(found: Settings, environment: Mapping[str, str]) -> None:
-    """Check that each other setting takes effect with the stage's fronts."""
+    """Check that the stage's fronts and its CDN support the other settings."""
     open_fronts = [front for front in found.front if front != "rest"]
     restricted = [name for name in ("WRITERS", "READERS") if environment.get(name, "anyone") != "anyone"]
     if open_fronts and restricted:

@@ -9,7 +9,7 @@ The ids in these lines follow one increment:
     drift               counter_id, event_id: a difference that the scheduled check could not repair
 
 All lines of an invocation contain its `invocation_id`. When the invocation ends, even with an error, its metrics are
-written as one more line in CloudWatch's embedded metric format. Bodies and idempotency keys are never written.
+written as one more line in CloudWatch's embedded metric format. Request bodies and idempotency keys are never written.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _OF_PROJECTION = {"Counted": "Count", "Duplicates": "Count", "Lag": "Seconds"}
 
 
 def list_metrics(projections: Iterable[Projection]) -> dict[str, str]:
-    """Return the units of the metrics of a stage with these projections, by the metrics' names."""
+    """Return the names of the metrics that a stage with these projections has, each with its unit."""
     names = {f"{each.prefix}{name}": unit for each in projections for name, unit in _OF_PROJECTION.items()}
     return _OF_STAGE | names
 
@@ -162,7 +162,11 @@ def log_failed_request(error: Exception) -> None:
 
 
 def log_refused_token(reason: str) -> None:
-    """Log an invalid token, in a short line, because its sender controls part of the reason. Never log the token."""
+    """
+    Log that a token is invalid, but never the token.
+
+    Shorten the reason, because the token's sender controls part of it.
+    """
     _log.info("token refused", extra={"reason": reason[:100]})
 
 
@@ -234,7 +238,7 @@ def log_check(counters: int, events: int, metrics: Mapping[str, float]) -> None:
 
 
 def log_drift(counter_id: str, kind: str, detail: str, event_id: str | None) -> None:
-    """Log a difference that a replay of the counter's events does not repair."""
+    """Log a difference that the scheduled check cannot repair."""
     _log.error("drift", extra={"counter_id": counter_id, "event_id": event_id, "kind": kind, "detail": detail})
 
 

@@ -1,4 +1,8 @@
-"""Restrict routes to the callers that a setting allows. API Gateway refuses others before it invokes the function."""
+"""
+Restrict routes to the callers that a setting allows.
+
+API Gateway refuses other callers before it invokes a function.
+"""
 
 from __future__ import annotations
 

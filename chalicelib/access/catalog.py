@@ -34,7 +34,7 @@ class Copy:
 
     def get(self) -> Catalog:
         """
-        Return a copy of the catalog that is at most 30 seconds old.
+        Return the process's copy of the catalog, which is at most 30 seconds old unless a read fails.
 
         At most one call in 30 seconds reads the catalog, with eventual consistency. If a read fails, keep the copy for
         another 30 seconds. A process without a copy tries again on each call.
@@ -77,7 +77,9 @@ def check(counter_id: str, *, increments: bool) -> None:
 
 def select_known(rows: Iterable[_Row], get_counter_id: Callable[[_Row], str]) -> list[_Row]:
     """
-    Select the rows of a page whose counters exist. The result may be empty although later pages have such rows.
+    Return those rows of a page that belong to existing counters.
+
+    The result may be empty although later pages have such rows.
 
     Raises:
         CatalogUnavailableError: the catalog cannot be read, and this process has no copy of it.

@@ -27,7 +27,7 @@ _RULES: Any = {"require": ["exp", "iss", "aud", "sub"], "enforce_minimum_key_len
 
 
 class IssuerUnavailableError(UnavailableError):
-    """The issuer does not respond, or its response contains no keys, and no earlier fetch succeeded."""
+    """The issuer's configuration or keys cannot be fetched, and no earlier fetch succeeded."""
 
 
 class IssuerKeys(PyJWKClient):

@@ -1,5 +1,5 @@
 """
-Serve function URLs and HTTP APIs, whose events have the payload format 2.0.
+Serve function URLs and HTTP APIs, whose requests arrive in the payload format 2.0.
 
 The Chalice application reads the format of a REST API. This module translates requests and responses; the application
 provides routes, errors and everything else. See

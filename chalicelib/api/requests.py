@@ -1,7 +1,7 @@
 """
 Parse requests into commands and queries.
 
-Each function raises `InvalidRequestError` if the input is malformed. The error's detail states the violated rule.
+If the input is malformed, a function raises an `InvalidRequestError`, whose detail states the violated rule.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Request:
     """
     A client's request without its path. Header names are in lower case; `body` is raw bytes.
 
-    `root` is the API's address, relative to the address that the client used. `caller` is the client's identity if API
+    `root` is the API's address, relative to the URL that the client requested. `caller` is the client's identity if API
     Gateway authenticated the request: its kind and its name. Clients cannot forge it.
     """
 
@@ -82,7 +82,7 @@ def parse_request(received: GatewayRequest) -> Request:
 
 def parse_command(command_type: type[_Command], counter_id: str, request: Request, max_by: int) -> _Command:
     """
-    Parse a request to change the counter, whose id is valid, by at most `max_by`.
+    Parse a request that changes a counter by at most `max_by`. The counter id must be valid.
 
     Raises:
         BodyTooLargeError, UnsupportedMediaTypeError: the body is longer than `MAX_BODY_BYTES`, or is not declared as
@@ -99,14 +99,14 @@ def parse_command(command_type: type[_Command], counter_id: str, request: Reques
 
 
 def parse_counter_id(text: str) -> str:
-    """Return the counter id of a path segment."""
+    """Return the counter id in a path segment."""
     if not is_counter_id(text):
         raise InvalidRequestError(f"counter_id must be {COUNTER_ID}, got {quote(text)}.")
     return text
 
 
 def parse_event_id(text: str) -> str:
-    """Return the event id of a path segment, in lower case."""
+    """Return the event id in a path segment, in lower case."""
     if not is_event_id(text.lower()):
         raise InvalidRequestError(
             f"event_id must be a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057, got {quote(text)}."
@@ -186,7 +186,7 @@ def prefers_image(request: Request) -> bool:
 
 
 def parse_limit(request: Request) -> int:
-    """Return the limit of a page."""
+    """Return the maximum number of rows on a page: the parameter `limit`."""
     text = _get_single(request.query, "limit")
     if text is None:
         return DEFAULT_LIMIT

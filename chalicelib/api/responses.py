@@ -85,13 +85,17 @@ def render_counters(page: CounterPage) -> Response:
 
 
 def render_cacheable(request: Request, body: str, headers: Mapping[str, str]) -> Response:
-    """Render 200 with the text and its entity tag, or 304 if the client has it. Caches may keep it for a minute."""
+    """
+    Render 200 with the text and its entity tag, or 304 if the client already has the text.
+
+    Caches may keep the response for a minute, unless `headers` contain another `Cache-Control`.
+    """
     tag = formats.hash_content(body)
     return _render_unless_known(request, body, {"Cache-Control": "public, max-age=60", "ETag": tag, **headers})
 
 
 def render_index(links: Mapping[str, str]) -> Response:
-    """Render the service's name, version and links, as paths relative to the API's address."""
+    """Render the service's name, description and version, and its links as paths relative to the API's address."""
     body = {
         "service": "counter",
         "description": "An event-sourced counter: each increment is counted exactly once.",
@@ -176,7 +180,7 @@ def _render_unless_known(request: Request, body: object, headers: Mapping[str, s
 
 
 def describe_counter(counter: Counter) -> dict[str, Any]:
-    """Return a counter's members in a response."""
+    """Return the members of a response that describe a counter."""
     return {
         "counter_id": counter.counter_id,
         "value": counter.value,
@@ -186,7 +190,7 @@ def describe_counter(counter: Counter) -> dict[str, Any]:
 
 
 def describe_past(counter: Counter, at_ms: int) -> dict[str, Any]:
-    """Return the members of a counter's past state in a response."""
+    """Return the members of a response that describe a counter's past state."""
     return {
         "counter_id": counter.counter_id,
         "value": counter.value,

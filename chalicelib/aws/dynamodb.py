@@ -36,7 +36,7 @@ _CONFLICT = "TransactionConflict"
 
 class RefusedError(Exception):
     """
-    A conditional write was refused because of concurrent writers; nothing was written.
+    DynamoDB refused a conditional write: a condition failed, or a transaction was in progress. Nothing was written.
 
     After an update, `item` is the item that did not meet the condition; None after a conflict with a transaction. After
     a transaction, `tables` are the tables whose items did not meet a condition; empty after a conflict.
@@ -157,7 +157,7 @@ def request(operation: str, error: type[UnavailableError], **parameters: Any) ->
 @contextlib.contextmanager
 def transact(error: type[UnavailableError]) -> Iterator[TransactWrite]:
     """
-    Commit a transaction of the members that the block includes. This takes one request.
+    Commit the writes and checks that the block includes in one transaction. This takes one request.
 
     Raises:
         RefusedError: a condition failed, or a transaction was in progress on one of the items.

@@ -39,7 +39,7 @@ _time_left_ms: ContextVar[Callable[[], int] | None] = ContextVar("time_left_ms",
 
 
 class OutOfTimeError(BotoCoreError):
-    """The attempt was not made, because it might have ended after the function's timeout."""
+    """An attempt at a request was not made, because it might have ended after the function's timeout."""
 
     fmt = "the function's time is nearly up"
 
@@ -61,7 +61,7 @@ def limit_time(received: Any) -> Iterator[None]:
 
 def create_session() -> Session:
     """
-    Return a session of the SDK. Its clients have this module's timeouts, and raise `OutOfTimeError` at the deadline.
+    Return a session of the SDK. Its clients have this module's timeouts, and raise `OutOfTimeError` after the deadline.
 
     Connections are kept for later requests; TCP keep-alive detects broken ones.
     """
@@ -80,7 +80,7 @@ def create_session() -> Session:
 
 
 def remaining_s() -> float | None:
-    """Return the seconds until the deadline, the last moment for an attempt; negative after it; None outside Lambda."""
+    """Return the seconds until no attempt may start any more: negative after that deadline, None outside Lambda."""
     time_left_ms = _time_left_ms.get()
     return None if time_left_ms is None else time_left_ms() / 1000 - RESERVE_S
 

@@ -17,13 +17,13 @@ def find_stream_arn(settings: Settings) -> str:
     """
     Return the ARN of the event log's stream: from the settings or, for Chalice's command line, from AWS.
 
-    The result is empty in a deployed function, whose event source exists already. Requests to AWS use the profile that
-    was passed to Chalice.
+    In a deployed function, whose event source exists already, the result is empty unless the settings contain the ARN.
+    Requests to AWS use the profile that was passed to Chalice.
 
     Raises:
-        click.ClickException: the stage is not provisioned, `chalice deploy` would take over the resources of a stack,
-            or its settings would lose increments or count them twice. Chalice prints the message, one line that states
-            the fix.
+        click.ClickException: AWS does not return the ARN, the stage is not provisioned or this checkout lacks its
+            policies, `chalice deploy` would take over the functions of a stack, or the settings would lose increments
+            or count them twice. Chalice prints the message, one line that states the fix.
     """
     if os.environ.get("AWS_CHALICE_CLI_MODE") != "true":
         return settings.event_log_stream_arn

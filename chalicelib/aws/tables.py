@@ -60,7 +60,7 @@ class EventItem(_Table):
     """
     One event of the log: written once, never changed. An attribute of the wrong type is read as missing.
 
-    It also has an attribute for each field that only some event types have.
+    The class also has an attribute for each field that only some event types have.
     """
 
     class Meta:

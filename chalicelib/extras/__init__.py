@@ -1,1 +1,1 @@
-"""Optional features. Only `app.py` and the operators' CLI import them."""
+"""Optional features. The other packages of `chalicelib` work without them."""

@@ -74,7 +74,7 @@ def list_reports(settings: Settings) -> Response:
 
 def parse_request(settings: Settings, name: str, request: requests.Request) -> ReportRequest:
     """
-    Return the query for the report with this name.
+    Parse a request for a page of the report with this name.
 
     Raises:
         ReportsOffError: the stage has no SQL read model.

@@ -56,7 +56,8 @@ class Report:
     A view that is returned page by page. `required` parameters have no default.
 
     If `step_ms` is set, `from` and `to` limit the first key to a time range, rounded to steps of this length. If
-    `has_moment`, the report takes a time `at`, and its rows have `since` <= `at` < `until`, which may be null.
+    `has_moment`, the report takes a time `at`, and its rows have `since` <= `at` < `until`. A null `until` means that
+    the state is the current one.
     """
 
     name: str

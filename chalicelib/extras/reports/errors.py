@@ -24,7 +24,7 @@ class ReportsOffError(RequestError):
 
 
 class ReportUnavailableError(UnavailableError):
-    """The database refuses the request, does not respond, or exceeds a request's time limit. Nothing was changed."""
+    """The database refuses the request, is busy, does not respond, or takes too long. Nothing was changed."""
 
     public_detail = (
         "The SQL read model is busy or unreachable, or the report takes too long. Nothing was changed. Retry "

@@ -44,7 +44,7 @@ def run(query: Query) -> Page:
 
     Raises:
         BadCursorError: the position has a number that the database cannot represent.
-        ReportUnavailableError: the database refuses the request, does not respond, or is too slow.
+        ReportUnavailableError: the database refuses the request, is busy, does not respond, or takes too long.
     """
     left_s = session.remaining_s()
     deadline = time.monotonic() + (LONGEST_S if left_s is None else min(LONGEST_S, left_s))

@@ -6,8 +6,8 @@ counters. The primary key of a row, (counter id, event id), also identifies the 
 and batch boundaries do not matter. The read model lags behind the log and can be rebuilt from it.
 
 Errors of SQLAlchemy and its drivers are raised as the project's own errors. A `ReadModelUnavailableError` means that
-the database refuses the request or does not respond; a `ContendedError` means that every attempt conflicted with
-another transaction.
+the database refuses the request or does not respond. A `ContendedError` means that every attempt conflicted with
+another transaction or lost its connection.
 """
 
 from __future__ import annotations
@@ -79,14 +79,14 @@ def count(events: Iterable[Event], _likely_counted: Collection[str] = ()) -> fro
     """
     Count each event once, in the stage's database. Return the newly counted events, as (counter id, event id).
 
-    Repeated, concurrent or partial calls, in any order, have the same result. An interrupted worker has completed some
-    transactions and left no trace of the others.
+    Redelivery, order, batch boundaries and concurrent workers do not change the result. An interrupted worker has
+    completed some transactions and left no trace of the others.
 
     Raises:
         ReadModelUnavailableError: the database refuses the request or does not respond. Some events may be counted:
             deliver all of them again.
-        ContendedError: every attempt conflicted with a concurrent writer. Some events may be counted: deliver all of
-            them again.
+        ContendedError: every attempt conflicted with a concurrent writer or lost its connection. Some events may be
+            counted: deliver all of them again.
         PartlyCountedError: the database cannot store the values of some counters, or failed after it counted some
             events. The events of all other counters are counted.
     """
@@ -128,7 +128,7 @@ def _count_storable(
 
 
 def get_size() -> int:
-    """Return the number of counted events of all counters."""
+    """Return the number of events that the SQL read model has counted, of all counters."""
     ((number,),) = fetch(client(), select(func.count()).select_from(event_rows))
     return int(number)
 
@@ -161,7 +161,7 @@ def open_engine(url: str) -> Iterator[Engine]:
 
 @functools.cache
 def client() -> Engine:
-    """Return the process's engine, which has its connection pool. It connects on first use."""
+    """Return the process's only engine for counting, with its connection pool. It connects on first use."""
     return engine_at(settings.current().sql_url)
 
 
@@ -194,7 +194,7 @@ def _count(rows: list[Row], engine: Engine) -> frozenset[tuple[str, str]]:
 
 def add(connection: Connection, rows: list[Row]) -> frozenset[tuple[str, str]]:
     """
-    Insert the rows that do not exist, and add them to the totals. Return the keys of the inserted rows.
+    Insert the rows whose keys do not exist, and add their amounts to the totals. Return the keys of the inserted rows.
 
     Each key must occur once. Raises the driver's errors; the caller, which opened the transaction, translates them.
     """
@@ -255,12 +255,12 @@ def run_in_transaction(
     """
     Call `work` in one transaction, which `begin` opens. Retry after a conflict or a broken connection.
 
-    Default for `tries`: 12.
+    `tries` is the maximum number of attempts. Default: 12.
 
     Raises:
         DoesNotFitError: the database cannot store a value; nothing is changed.
         ReadModelUnavailableError: the database refuses the request or does not respond. The outcome is unknown.
-        ContendedError: every attempt conflicted with a concurrent writer.
+        ContendedError: every attempt conflicted with a concurrent writer or lost its connection.
     """
     # Use the driver's error as the cause: SQLAlchemy's would put the whole statement into the log.
     tries = tries or _TRIES

@@ -2,9 +2,9 @@
 Read the SQL read model, in transactions in which the database refuses every write.
 
 SQLite opens the file read-only. Such a connection could still create other files, with `ATTACH` or `VACUUM INTO`, so an
-authorizer also denies every action that is not a read. Servers open a READ ONLY transaction; after its first query, no
-statement can make it writable. Statements that affect more than the data, such as `pg_terminate_backend` or `COPY` to a
-file on the server, are not blocked here. The role must lack the privileges for them.
+authorizer also denies every action that is not a read. On a server, the transaction is READ ONLY; after its first
+query, no statement can make it writable. Statements that affect more than the data, such as `pg_terminate_backend` or
+`COPY` to a file on the server, are not blocked here. The role must lack the privileges for them.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def open_snapshot(engine: Engine, timeout_s: float) -> Iterator[Connection]:
     Provide a read-only transaction on one snapshot. Connecting and all statements end within `timeout_s`.
 
     The transaction has its own connection, which is closed at the end. SQLite and PostgreSQL enforce the timeout
-    themselves. Aurora DSQL has no such setting, so the running statement is cancelled. If a server does not react, the
-    connection is closed a second later.
+    themselves. Aurora DSQL has no such setting, so a thread cancels the running statement. If a server does not react,
+    the connection is closed a second later.
 
     Raises:
         ReadModelUnavailableError: the database does not respond, or refuses the connection.

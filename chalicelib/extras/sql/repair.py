@@ -41,7 +41,7 @@ def repair_all(comparison: RowComparison, advance: Callable[[int], None] = lambd
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError, ContendedError, PartlyCountedError: DynamoDB or the database
-            throttles or refuses the request, or does not respond. Run it again.
+            throttles or refuses the request, or does not respond. Run the repair again.
     """
     engine, repaired = comparison.engine, Repaired()
     too_large = _correct_totals(engine, comparison.counter_ids(), repaired)
@@ -66,8 +66,8 @@ def recompute(engine: Engine, counter_id: str) -> None:
 
     Raises:
         DoesNotFitError: the database cannot store the sum exactly; nothing is changed.
-        ReadModelUnavailableError, ContendedError: the database refuses the request or does not respond; nothing is
-            changed.
+        ReadModelUnavailableError, ContendedError: see `read_model.run_in_transaction`. The outcome is unknown: repeat
+            the call.
     """
 
     def work(connection: Connection) -> None:
@@ -89,8 +89,8 @@ def replace_rows(engine: Engine, wrong: list[Row], replacements: list[Row], *, a
 
     Raises:
         DoesNotFitError: the database cannot store the totals exactly; nothing is changed.
-        ReadModelUnavailableError, ContendedError: the database refuses the request or does not respond; nothing is
-            changed.
+        ReadModelUnavailableError, ContendedError: see `read_model.run_in_transaction`. The outcome is unknown: repeat
+            the call.
     """
     counter_id, event_ids = wrong[0].counter_id, [row.event_id for row in wrong]
 
@@ -113,7 +113,7 @@ def replace_rows(engine: Engine, wrong: list[Row], replacements: list[Row], *, a
 
 
 def _correct_totals(engine: Engine, counter_ids: Iterable[str], repaired: Repaired) -> set[str]:
-    """Recompute totals that differ from the rows. Return the counters whose sums the database cannot store."""
+    """Recompute the totals that differ from the rows. Return the counters whose totals the database cannot store."""
     too_large = set()
     for chunk in split_into_chunks(counter_ids, _COUNTERS_AT_ONCE):
         for counter_id, totals in rows.read_totals(engine, chunk).items():
@@ -139,7 +139,11 @@ def _replace(engine: Engine, wrong: list[Row], replacements: list[Row], too_larg
 
 
 def _count(engine: Engine, missing: list[Row]) -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
-    """Count missing rows. Return the keys of the counted rows, and the counters that the database cannot store."""
+    """
+    Count missing rows.
+
+    Return the keys of the counted rows, and the counters whose totals the database cannot store.
+    """
     try:
         return read_model.count_rows(missing, engine), frozenset()
     except PartlyCountedError as error:

@@ -67,7 +67,7 @@ _DETAILS = {UNKNOWN_ROW: "the log has no such event", PURGED_ROW: "the counter w
 
 
 class RowComparison:
-    """The comparison of the SQL read model with the log, of these counters or, if `counter_ids` is empty, of all."""
+    """The comparison of the SQL read model with the log: these counters or, if `counter_ids` is empty, all counters."""
 
     def __init__(self, db: StagingDb, engine: Engine, counter_ids: Sequence[str]) -> None:
         self.engine = engine
@@ -91,7 +91,7 @@ class RowComparison:
         self._db.insert("kept VALUES (?, ?, ?, ?, ?, ?, ?)", [(*self._key(row), *row[2:]) for row in rows], "REPLACE")
 
     def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
-        """Read each uncounted event's row again, from `oldest_ms` on. Return the number of pending events."""
+        """Look again for the row of each uncounted event from `oldest_ms` on. Return the number of pending events."""
         young = 0
         for chunk in split_into_chunks(self.missing(oldest_ms), _AT_ONCE):
             current = self._read_again(chunk)

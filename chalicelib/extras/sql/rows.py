@@ -1,7 +1,7 @@
 """
 Read the rows and totals of the SQL read model, page by page, while workers count events.
 
-Raises a `ReadModelUnavailableError` or `ContendedError` if the database refuses the request or does not respond.
+If the database refuses a request or does not respond, the functions raise the errors of `run_in_transaction`.
 """
 
 from __future__ import annotations

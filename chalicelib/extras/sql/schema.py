@@ -77,7 +77,7 @@ class Time(TypeDecorator[datetime]):
 
 class Total(TypeDecorator[int]):
     """
-    An exact integer of up to 38 digits, as many as DynamoDB's numbers have.
+    An exact integer: up to 38 digits, as many as DynamoDB's numbers have, or up to 64 bits in SQLite.
 
     SQLite's integers have 64 bits, and SQLite would turn a larger integer into a float. A constraint on the column
     prevents that conversion.
@@ -91,7 +91,7 @@ class Total(TypeDecorator[int]):
         return dialect.type_descriptor(BigInteger() if dialect.name == "sqlite" else Numeric(38, 0))
 
     def process_result_value(self, value: Decimal | int | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        """Convert a driver's decimal to an integer."""
+        """Convert the driver's value, a decimal or an integer, to an integer."""
         return None if value is None else int(value)
 
 

@@ -100,7 +100,7 @@ class PartComparison:
             verifier.run_in_parallel(self._add_items, segments, advance)
 
     def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
-        """Check uncounted events again, from `oldest_ms` on. Return the number of pending events."""
+        """Look again for the entry of each uncounted event from `oldest_ms` on. Return the number of pending events."""
         young = 0
         if self._lagging is None:
             self._lagging = [key for key in self.db.parts() if next(self.db.missing(key), None) is not None]
@@ -211,7 +211,7 @@ def describe_stray(item: RawItem) -> Difference:
 
 
 def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
-    """Look up, in the log, the events of entries that the staged log lacks."""
+    """Look up, in the log, the events that the staged log lacks although the part has their entries. Stage them."""
     if not is_counter_id(key.counter_id):
         return
     young_from_ms = clock.now_ms() - _YOUNG_MS

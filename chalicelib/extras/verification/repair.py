@@ -84,7 +84,7 @@ def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda 
     number of events counted. Safe to repeat, and to run while any number of workers count.
 
     Raises:
-        ContendedError: the part changed at every attempt. It is partly corrected: run it again.
+        ContendedError: the part changed at every attempt. It may be partly corrected: run the repair again.
         LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
             Run it again.
     """
@@ -256,7 +256,7 @@ def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) 
 
 
 def _build_sound_part(db: StagingDb, key: PartKey, item: RawItem, until_ms: int) -> Part:
-    """Build a valid part from the decodable attributes of a damaged item."""
+    """Build a valid part from those attributes of a damaged item that can be decoded, and from the staged entries."""
     recent = frozenset(entry for entry in _decode_valid(item) if entry.recorded_at_ms > until_ms)
     value, version, amended, updated_at_ms = (
         corrections.read_integer(item, name) for name in ("value", "version", "amended", "updated_at")

@@ -73,8 +73,8 @@ class Report:
     The numbers of compared items, and the differences.
 
     `pending` events are uncounted and younger than the allowed lag; `lag_s` is the age of the oldest uncounted event.
-    `entries` is the number of the read model's entries, called `unit` in messages. `numbers` counts all differences by
-    kind, and `differences` contains the first of them.
+    `entries` is the number of the read model's entries; texts for operators call them by the word in `unit`. `numbers`
+    counts all differences by kind, and `differences` contains the first of them.
     """
 
     unit: str = "entries"

@@ -1,10 +1,10 @@
 """
-The scheduled check: in each run, compare a section of the log and of the read model, and count missed events.
+The scheduled check: in each run, check a section of the log and a section of the read model, and count missed events.
 
 Two walks continue from run to run, so that every event and counter is checked in turn, even if a counter is large:
 
     the log           each event must be counted; the check counts missed events
-    the read model    each counter must match its log; the check reports differences, which `rebuild` corrects
+    the read model    each counter must match the log; the check reports differences, which `rebuild` corrects
 
 The walk over the log finds counters that have no item yet. If a counter has more events than a run may read, only its
 totals are compared, page by page over several runs. `verify` compares it completely.
@@ -66,7 +66,9 @@ _FORMAT = 1
 @dataclass(frozen=True, slots=True)
 class Checked:
     """
-    The result of a run: the number of `repaired` events, which this run counted, and of other differences, `drift`.
+    The result of a run.
+
+    `repaired` is the number of missed events that the run counted; `drift` is the number of other differences.
 
     `age_s` is the time since the start of the last completed walk over the log. The oldest event that was not counted
     was recorded `oldest_s` seconds ago. `parked` messages are on the dead-letter queue.
@@ -94,13 +96,14 @@ class _Walks:
 
 def check(now_s: int) -> Checked:
     """
-    Compare the next section of the log and of the read model, and count missed events.
+    Check the next section of the log and the next section of the read model, and count missed events.
 
     The reads cost about as much as reading `CHECK_EVENTS` events of the log; each walk gets half. Safe to run
     concurrently or to interrupt: the next run continues from the last saved checkpoint.
 
     Raises:
-        LogUnavailableError, ReadModelUnavailableError, QueueUnavailableError: a temporary failure. Nothing is lost.
+        LogUnavailableError, ReadModelUnavailableError, QueueUnavailableError, ContendedError: AWS throttles or refuses
+            a request or does not respond, or every attempt to count conflicted. Nothing is lost.
     """
     current = settings.current()
     walks = _resume(now_s)
@@ -147,7 +150,7 @@ def _save(walks: _Walks) -> None:
 
 
 def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
-    """Count missed events in the next section of the log. Return their number."""
+    """Count missed events in the next section of the log. Return the number of newly counted events."""
     repaired = 0
     after = LogPosition(**walks.log) if walks.log else None
     purges = PurgeTracker(after)
@@ -176,7 +179,11 @@ def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
 
 
 def _walk_counters(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
-    """Compare the next counters with the log, and count their missed events. Return the number of missed events."""
+    """
+    Compare the next counters with the log, and count their missed events.
+
+    Return the number of newly counted events.
+    """
     capacity = budget
     small: dict[PartKey, int] = {}
     at_once = capacity // (2 * _EVENTS_PER_UNIT) + 1
@@ -210,9 +217,9 @@ def _estimate_cost(item: RawItem) -> int:
 
 def _compare(sizes: dict[PartKey, int], at_most: int, young_from_ms: int, report: Report) -> int:
     """
-    Compare these parts with the log, and return the number of missed events.
+    Compare these parts with the log, and count their missed events. Return the number of newly counted events.
 
-    `sizes` has the estimated number of events of each part. Reads up to `at_most` events of each part.
+    `sizes` gives the estimated cost of each part, in events. Reads up to `at_most` events of each part.
     """
     repaired = 0
     scope = select_parts(sizes)

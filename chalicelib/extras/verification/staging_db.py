@@ -192,7 +192,7 @@ class StagingDb(TemporaryDatabase):
         return [PartKey(*row) for row in self.rows(f"{_PARTS} ORDER BY 1, 2")]
 
     def sizes(self) -> tuple[int, int]:
-        """Return the numbers of the log's events, without purged ones, and of the read model's entries."""
+        """Return the number of the log's events that are not void, and the number of the read model's entries."""
         events, entries = self.row("SELECT (SELECT count(*) FROM logged), (SELECT count(*) FROM counted)") or (0, 0)
         return events, entries
 

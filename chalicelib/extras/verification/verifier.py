@@ -39,7 +39,11 @@ class Comparison(Protocol):
         """Stage the read model. Call `advance` with the number of items read."""
 
     def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
-        """Check uncounted events again, from `oldest_ms` on. Return the number of pending events."""
+        """
+        Check again whether each uncounted event from `oldest_ms` on is counted.
+
+        Return the number of pending events.
+        """
 
     def report_differences(self, young_from_ms: int) -> Report:
         """Report the current differences. Uncounted events from `young_from_ms` on are pending."""
