@@ -18,7 +18,7 @@ _MAX_DELETES = 1000
 
 
 def exists(bucket: str) -> bool:
-    """Check whether the bucket exists and belongs to this account."""
+    """Check whether the bucket exists and these credentials have access to it."""
     try:
         boto3.client("s3").head_bucket(Bucket=bucket)
     except ClientError as error:

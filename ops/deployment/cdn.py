@@ -1,4 +1,4 @@
-"""The stage's CloudFront distribution, in its own stack. It proves to the API by a secret that it sent a request."""
+"""The stage's CloudFront distribution, in its own stack. A secret proves to the API which requests it sent."""
 
 import hashlib
 import re
@@ -26,7 +26,10 @@ def stack_name(stage: str) -> str:
 def check(settings: Settings) -> None:
     """Check that the page's host behind CloudFront has a certificate, and that FRONT_SECRETS has space for the CDN."""
     if settings.cdn != "none" and len(settings.front_secrets) > _OWN_SECRETS:
-        raise OperatorError(f"CDN={settings.cdn} allows at most {_OWN_SECRETS} digests in FRONT_SECRETS.")
+        raise OperatorError(
+            f"With CDN={settings.cdn}, FRONT_SECRETS must have at most {_OWN_SECRETS} digests, got "
+            f"{len(settings.front_secrets)}."
+        )
     host, certificate = site_files.parse_host(settings.allowed_origin[0]), _certificate(settings)
     if settings.cdn == "cloudfront" and host and not _CERTIFICATE.fullmatch(certificate):
         raise OperatorError(
@@ -45,8 +48,8 @@ def deploy(
 
     Only CloudFormation keeps the secret. The API requires it once the distribution exists. With `new_secret`, the API
     accepts both secrets until the distribution sends the new one. If the call is interrupted, the distribution sends a
-    secret that the API accepts, and a repeated call finishes. CloudFormation refuses a call while it is still updating
-    the distribution. Without a CDN in the settings, delete the distribution.
+    secret that the API accepts, and a repeated call completes the deployment. A call is refused while CloudFormation is
+    still updating the distribution. Without a CDN in the settings, delete the distribution.
     """
     name = stack_name(settings.stage)
     if settings.cdn == "none":

@@ -18,7 +18,11 @@ from ops.deployment import cdn, drift, keys, overlay, package, provision, stacks
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """The API's addresses by front. For a REST API, also its id and definition: Chalice's, merged with the overlay."""
+    """
+    The API's addresses by front, after the CDN's, if any.
+
+    For a REST API, also its id and its definition: Chalice's, merged with the overlay.
+    """
 
     urls: dict[str, str]
     api_id: str

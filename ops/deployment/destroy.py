@@ -27,7 +27,7 @@ def preview(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
 
 
 def describe_host_bucket(settings: Settings, *, release_host: bool) -> str:
-    """Describe the consequences for the bucket with the page's host name; empty if the stage has no such bucket."""
+    """Describe what deleting the data does to the bucket with the page's host name; empty if there is none."""
     buckets = _list_host_buckets(_list_resources(settings, data=True, release_host=release_host))
     return " ".join(map(_describe_released if release_host else _describe_kept, buckets))
 
@@ -44,9 +44,9 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
     Remove the stage's application with its API keys and, with `data`, its data. Safe to repeat.
 
     The application is removed first because it needs the data. The event log is removed last. The bucket with the name
-    of the page's host is emptied and, unless `release_host`, kept. While a DNS record points to it, another account
-    that took the name would serve the host. If CloudFormation refuses, removed resources stay removed, and a repeated
-    call continues.
+    of the page's host is emptied and, unless `release_host`, kept. While a DNS record points to this bucket, another
+    account that took its name would serve the host. If CloudFormation refuses, removed resources stay removed, and a
+    repeated call continues.
     """
     storage = _storage_stacks(settings)
     orphans = _find_orphan(settings, release_host=release_host) if data else []

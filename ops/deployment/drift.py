@@ -59,7 +59,7 @@ def check(settings: Settings) -> None:
 
 
 def find_stream_arn(settings: Settings) -> str:
-    """Return the ARN of the event log's stream. The stack of a restored table still exports the old stream's ARN."""
+    """Return the ARN of the event log's stream. After a restore of the table, its stack still exports the old ARN."""
     return boto3.client("dynamodb").describe_table(TableName=settings.event_log_table)["Table"]["LatestStreamArn"]
 
 
@@ -81,7 +81,7 @@ def _compare_resources(body: str, names: dict[str, str]) -> Iterator[Difference]
 
 @cache
 def _parse_resources(body: str) -> dict[str, Any]:
-    """Return the resources of a template. Parsing one is slow, and a deployment compares each template three times."""
+    """Return the resources of a template. Parsing it is slow, and provisioning and deploying compare it three times."""
     resources: dict[str, Any] = yaml_parse(body)["Resources"]
     return resources
 
@@ -143,7 +143,7 @@ def has_key(table: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 
 def has_images(table: dict[str, Any], view: str) -> bool:
-    """Check whether the table's stream has at least the images of this view. Replacing it would lose its records."""
+    """Check whether the table's stream has at least the images of this view, so that replacing it is not necessary."""
     return table.get("StreamSpecification", {}).get("StreamViewType") in (view, "NEW_AND_OLD_IMAGES")
 
 

@@ -52,7 +52,7 @@ def add(settings: Settings, name: str, **limits: Any) -> Outcome:
     """
     Create a key with these limits (see `describe_limits`). Only the outcome of this call contains the key's secret.
 
-    If a call is interrupted, the next call replaces the incomplete key.
+    A key that exists is refused. If a call is interrupted, the next call replaces the incomplete key.
     """
     if settings.front != ("rest",):
         raise OperatorError(f"FRONT must be rest for API keys, got {','.join(settings.front)}.")

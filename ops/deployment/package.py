@@ -54,7 +54,7 @@ def check_sql(settings: Settings) -> None:
     """Check that the stage does not use a SQLite file on Lambda."""
     if settings.sql_url.startswith("sqlite:") and settings.stage != stages.LOCAL_STAGE:
         raise OperatorError(
-            "SQL_URL must name a database server on Lambda, got a SQLite file, which only one machine can read."
+            "On Lambda, SQL_URL must name a database server, got a SQLite file, which only one machine can read."
         )
 
 
@@ -124,7 +124,7 @@ def _build(settings: Settings, folder: Path) -> Path:
 
 
 def _configure(settings: Settings, config: Path) -> None:
-    """Add the functions of optional features, and write the SQL read model's addresses with absolute paths."""
+    """Add the functions of optional features to the configuration, and the SQL addresses with absolute paths."""
     configuration = json.loads(config.read_text(encoding="utf-8"))
     stages.add_functions(configuration, settings)
     variables = configuration["stages"][settings.stage]["environment_variables"]

@@ -27,8 +27,9 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
     Publish the files to the stage's bucket, as a page that calls this API. Upload only changed files.
 
     A file is uploaded before files that refer to it, and outdated files are removed last. If the call is interrupted,
-    visitors get either the old or the new page, and a repeated call finishes. The previous version is kept for open and
-    cached pages. Concurrent calls with different files may remove each other's files: if that happens, call again.
+    visitors get either the old or the new page, and a repeated call completes the upload. The previous version is kept
+    for open and cached pages. Concurrent calls with different files may remove each other's files: if that happens,
+    call again.
     """
     data = stacks.outputs(provision.stack_name(settings.stage))
     bucket = _bucket(settings, data)

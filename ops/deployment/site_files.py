@@ -88,7 +88,7 @@ def build_site(web: Mapping[str, bytes], page_url: str, api_url: str, max_increm
     """
     Build the site for a page at `page_url` that calls the API at `api_url`.
 
-    `web` has the content of each file, by its path below `web/`. `max_increment` is the API's maximum amount. Assets
+    `web` maps the path of each file below `web/` to its content. `max_increment` is the API's maximum amount. Assets
     come first, in a folder named after a hash of their content, then the files without a hash, `index.html` last.
     """
     origin = parse_origin(api_url)
@@ -130,15 +130,15 @@ def parse_origin(api_url: str) -> str:
     """Return the origin of the API's address, which a page that is loaded over HTTPS must be able to call."""
     if not _API.fullmatch(api_url):
         raise InputError(
-            f"The API's address must have the form https://api.example/path, without '?' and '#', got {api_url!r}. "
-            "Browsers block HTTP calls from a page loaded over HTTPS."
+            "The API's address must have the form https://api.example/path or http://localhost:8000/path, without '?' "
+            f"and '#', got {api_url!r}. Browsers block calls to other HTTP addresses from a page loaded over HTTPS."
         )
     parts = urlsplit(api_url)
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
 def parse_host(allowed_origin: str) -> str:
-    """Return the host of this origin if it is a valid bucket name, else an empty string."""
+    """Return the host of this HTTPS origin if a bucket can have its name, else an empty string."""
     scheme, _, host = allowed_origin.partition("://")
     return host if scheme == "https" and _HOST.fullmatch(host) else ""
 

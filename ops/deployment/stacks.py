@@ -51,8 +51,8 @@ def apply(
     Create or update the stack from the template, and return its outputs. Do nothing if it is up to date.
 
     CloudFormation accepts templates of up to 51,200 bytes, or up to 1 MB from a bucket. With `bucket`, upload the
-    template there first. A parameter of None keeps its value. Resources are tagged with the application and the stage.
-    A concurrent second call is refused. If a resource fails, the error names it.
+    template there first. A parameter that is None keeps its value. Resources are tagged with the application and the
+    stage. A concurrent second call is refused. If a resource fails, the error names it.
     """
     client = boto3.client("cloudformation")
     request: Any = {

@@ -11,7 +11,7 @@ FOLDER = stages.PROJECT / "infrastructure"
 
 
 def render_data() -> str:
-    """Return the template of a stage's tables, queues, buckets and alarms."""
+    """Return the template of a stage's data stack: its tables, queues, buckets, log groups and alarms."""
     return _strip_comments((FOLDER / "template.yaml").read_text(encoding="utf-8"))
 
 

@@ -1,13 +1,13 @@
 """
 The guard in front of the embedded AWS: keep out web pages of other origins, and other users of this machine.
 
-The embedded AWS runs functions, so every client that can call it can run code on this machine. It does not verify
-signatures of its root user, and some of its addresses need no signature, such as the one that deletes everything. The
-guard passes on five kinds of requests, if their `Host` is this server or a distribution:
+The embedded AWS runs Lambda functions on this machine, so every client that can deploy one to it can run code here. It
+does not verify signatures of its root user, and some of its addresses need no signature, such as the one that deletes
+everything. The guard passes on five kinds of requests, if their `Host` is this server or a distribution:
 
 - requests to a deployed API, from any client: the API decides, as on AWS;
 - unsigned reads of an object in a bucket, from any client: the bucket's policy decides;
-- requests to a CloudFront distribution, whose domain is their `Host`, for pages and the API, from any client;
+- requests for pages and the API of a CloudFront distribution, whose domain is their `Host`, from any client;
 - unsigned reads of the embedded AWS's health, by programs;
 - signed requests of programs to AWS services. Browsers add headers by which the guard recognizes web pages.
 """
@@ -45,7 +45,7 @@ _BROWSER_PREFIX = "sec-"
 
 class Guard:
     """
-    An ASGI application that passes permitted requests on to another one, and refuses all others with 403.
+    An ASGI application that passes permitted requests on to another one, and refuses all other requests with 403.
 
     `is_authentic` verifies the signature of a request, given its scope and body.
     """
@@ -96,7 +96,7 @@ class Guard:
         return bool(is_known and _PAGE_OR_API.fullmatch(scope["path"]))
 
     def _is_open_to_all(self, scope: Message) -> bool:
-        """Check whether any client may send this request. Remove the query of a read: S3 might interpret it."""
+        """Check whether any client may send this request. Remove the query from a read: S3 might interpret it."""
         path = scope["path"]
         if _API.fullmatch(path):
             return True

@@ -2,7 +2,7 @@
 Workarounds for gaps in the embedded AWS. A real account does not need them, and code that ships does not use them.
 
 When the embedded AWS imports an API, it drops preflight and gateway responses. After a restart, it still has the
-position in a stream, but not the stream.
+positions in its streams, but not the records of the streams.
 """
 
 import json
@@ -53,9 +53,10 @@ def reset_stream_positions(state: Path) -> None:
 
 def replay_uncounted(settings: Settings) -> int:
     """
-    Send the log to each projection that has not counted all events. Return the number of events sent to each, or 0.
+    Send the log to each projection whose number of counted events differs. Return the number of events sent, or 0.
 
-    The embedded AWS loses its streams when it stops. Events that are already counted are not counted again.
+    Purged events are not sent. The embedded AWS loses its streams when it stops. Events that are already counted are
+    not counted again.
     """
     # These modules read the stage's settings once, on import.
     from chalicelib import codec, event_log  # noqa: PLC0415

@@ -71,7 +71,7 @@ def is_authentic(scope: Message, body: bytes) -> bool:
     """
     Verify the signature of a request with the local system's own key.
 
-    Pass on requests with the key of a function or a user: the embedded AWS verifies these itself.
+    Accept requests with the key of a function or a user: the embedded AWS verifies their signatures itself.
     """
     headers: dict[str, str] = {}
     for name, value in scope["headers"]:

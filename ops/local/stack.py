@@ -92,12 +92,12 @@ def run(system: LocalSystem) -> None:
 
 
 def up(system: LocalSystem) -> None:
-    """Start the system in the background and wait until it is ready. Do nothing if it is running."""
+    """Start the system in the background, unless it is running, and wait until it is ready."""
     system.folder.mkdir(parents=True, exist_ok=True)
     if _pid(system) is None:
         _start_in_background(system)
     else:
-        _wait_until(system.environment.exists, "The running system is not ready", _READY_WITHIN_S)
+        _wait_until(system.environment.exists, "The running system was not ready", _READY_WITHIN_S)
     addresses = _find_addresses(system)
     click.echo(
         f"Page: {addresses['PAGE_URL']}\nAPI: {addresses['API_URL']}\nStop it with `make down`."

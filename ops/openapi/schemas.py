@@ -57,7 +57,7 @@ def describe_fields(event_type: type[Event]) -> JSON:
 
 
 def _describe_events(**more: JSON) -> JSON:
-    """Describe an event of any type. Versions that look the same to clients have one schema."""
+    """Describe an event of any type that projections count. Versions that look the same to clients share a schema."""
     schemas: list[JSON] = []
     for event_type in (each for each in TYPES.values() if each.is_projected):
         schema = describe_object(**describe_fields(event_type), type={"const": event_type.type_name}, **more)

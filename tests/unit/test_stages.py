@@ -87,7 +87,7 @@ def test_variables_of_other_programs_are_allowed(configured):
 def test_sqlite_is_refused_on_lambda(configured, tmp_path, make):
     configured("dev", SQL_URL="sqlite:////a", COUNTERS="*")
 
-    with pytest.raises(OperatorError, match="SQL_URL must name a database server on Lambda"):
+    with pytest.raises(OperatorError, match="On Lambda, SQL_URL must name a database server"):
         make(stages.read_settings("dev"), tmp_path)
 
 
