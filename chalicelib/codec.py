@@ -89,7 +89,7 @@ def decode_stream_record(record: object) -> Event:
         case {"eventName": "INSERT", "dynamodb": {"NewImage": dict(image), **others}}:
             fields = {name: _decode_value(value) for name, value in image.items()}
         case {"eventName": "MODIFY" | "REMOVE" as name}:
-            raise NotUnderstoodError(f"the log is append-only, got a record of {name}")
+            raise NotUnderstoodError(f"the log is append-only, got a {name} record")
         case _:
             raise NotUnderstoodError("not a stream record of an insert with its new image")
     keys = others.get("Keys", {})

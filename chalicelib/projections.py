@@ -66,12 +66,15 @@ class Projection:
     def __post_init__(self) -> None:
         """Refuse malformed names, names that each stage itself uses, and tables with too many keys or unknown roles."""
         if self.setting and (not _NAME.fullmatch(self.name) or f"{self.prefix}Counted" in _STAGE_METRICS):
-            raise ValueError(f"projection {self.name!r}: the name must be lower-case words with hyphens, and not 'not'")
+            raise ValueError(
+                f"projection {self.name!r}: the name must be lower-case words joined by hyphens, and not 'not'"
+            )
         for table in self.tables:
             if not _NAME.fullmatch(table.name) or table.name in _STAGE_TABLES:
                 reserved = ", ".join(sorted(_STAGE_TABLES))
                 raise ValueError(
-                    f"projection {self.name!r}: a table's name must be lower-case words with hyphens, not {reserved}"
+                    f"projection {self.name!r}: a table's name must be lower-case words joined by hyphens, and none of "
+                    f"{reserved}"
                 )
             if not table.actions.keys() <= _ROLES or not 1 <= len(table.keys) <= _MAX_KEYS:
                 roles = ", ".join(sorted(_ROLES))

@@ -118,8 +118,8 @@ def _parse_stage(name: str, environment: Mapping[str, str]) -> str:
     stage = environment.get(name, "")
     if not _STAGE.fullmatch(stage):
         raise SettingsError(
-            f"{name} must be 1 to 20 lower-case letters, digits or hyphens, starting with a letter "
-            f"(local, dev, prod), got {stage!r}"
+            f"{name} must be 1 to 20 lower-case letters, digits or hyphens, starting with a letter, such as local, dev "
+            f"or prod, got {stage!r}"
         )
     if stage.endswith(_RESERVED_SUFFIXES):
         raise SettingsError(f"{name} must not end in {', '.join(_RESERVED_SUFFIXES)}, got {stage!r}")
@@ -172,7 +172,9 @@ def _parse_fronts(name: str, environment: Mapping[str, str]) -> tuple[str, ...]:
     text = environment.get(name, "rest")
     fronts = tuple(part.strip() for part in text.split(","))
     if not set(fronts) <= set(FRONTS) or len(set(fronts)) < len(fronts):
-        raise SettingsError(f"{name} must be rest, http or url, or several of them separated by commas, got {text!r}")
+        raise SettingsError(
+            f"{name} must be rest, http or url, or several of them, each once, separated by commas, got {text!r}"
+        )
     return fronts
 
 
@@ -306,8 +308,9 @@ def check_sql_url(name: str, url: str, sql_url: str) -> None:
     """
     if not _SQL_URL.fullmatch(url) or not url.isprintable():
         raise SettingsError(
-            f"{name} must be sqlite:///PATH, postgresql+psycopg://USER@HOST:PORT/DATABASE (the port is optional) or "
-            "auroradsql+psycopg://USER@CLUSTER.dsql.REGION.on.aws/postgres, and must not contain a password"
+            f"{name} must be sqlite:///PATH, postgresql+psycopg://USER@HOST:PORT/DATABASE or "
+            "auroradsql+psycopg://USER@CLUSTER.dsql.REGION.on.aws/postgres, and must not contain a password. USER@, "
+            ":PORT and ?PARAMETERS are optional"
         )
     scheme = sql_url.partition("://")[0]
     if not url.startswith(f"{scheme}://"):

@@ -24,7 +24,7 @@ _READ_UNIT_BYTES = 4096
 
 
 def clients() -> list[BaseClient]:
-    """Return the two clients through which the application calls AWS."""
+    """Return the application's DynamoDB client and its SQS client."""
     queue: Any = sqs.client()
     return [tables.client(), queue]
 
@@ -195,7 +195,7 @@ def _price_read(operation: str, parameters: dict[str, Any], answer: dict[str, An
 
 
 def _list_read_items(table: str, asked: dict[str, Any], answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return an item for each key of a batch read. The item of a missing key is empty."""
+    """Return an item for each processed key of a batch read. The item of a missing key is empty."""
     found: list[dict[str, Any]] = answer.get("Responses", {}).get(table, [])
     left = len(answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", []))
     return found + [{}] * (len(asked["Keys"]) - len(found) - left)

@@ -1,4 +1,8 @@
-"""Builders of events, messages and requests, with typical defaults. Every event and message gets a new id."""
+"""
+Builders of events, messages and requests, with typical defaults.
+
+By default, every event and message gets a new id.
+"""
 
 from __future__ import annotations
 

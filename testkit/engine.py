@@ -4,7 +4,7 @@ An AWS in this process: the embedded AWS's DynamoDB, streams and SQS, called dir
 Only one request runs at a time, and the `gate` decides which is next, so that all interleavings can be tested. Without
 a network, thousands of runs take seconds.
 
-A read that is not strongly consistent gets the stalest response that DynamoDB permits.
+A read that is not strongly consistent, except a scan, gets the stalest response that DynamoDB permits.
 """
 
 from __future__ import annotations

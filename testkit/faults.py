@@ -48,7 +48,7 @@ class DiedError(BaseException):
 
 
 def no_fault(attempt: Attempt) -> AWSResponse:
-    """Carry out the request."""
+    """Carry out the request without a fault."""
     return attempt.carry_out()
 
 
@@ -114,7 +114,7 @@ def cancel_for(*reasons: str | None) -> Fault:
 
 
 def respond_late(attempt: Attempt) -> AWSResponse:
-    """Carry out the request, and respond after the SDK has stopped waiting."""
+    """Carry out the request, but let the SDK's wait for the response time out."""
     attempt.carry_out()
     raise ReadTimeoutError(endpoint_url=attempt.request.url)
 
@@ -127,7 +127,7 @@ def leave_all_unprocessed(attempt: Attempt) -> AWSResponse:
 
 
 def leave_half_unprocessed(attempt: Attempt) -> AWSResponse:
-    """Read half of a batch and return the other keys as unprocessed."""
+    """Respond to a batch of reads with half of the items, and with the keys of the other half as unprocessed."""
     answer = attempt.carry_out()
     content = json.loads(answer.content)
     ((table, items),) = content["Responses"].items()
@@ -159,9 +159,10 @@ def die_after(attempt: Attempt) -> AWSResponse:
 
 class Disturbance:
     """
-    Inject a fault into the request with the number `at`, from 0, at its first attempt or at every attempt.
+    Inject a fault into request number `at`, counted from 0: into its first attempt or into every attempt.
 
-    Requests of several threads are numbered as they arrive. A function that has ended makes no further request.
+    If `at` is None, inject no fault. Requests of several threads are numbered as they arrive. A function that has ended
+    makes no further request.
     """
 
     def __init__(self, at: int | None, fault: Fault, every_attempt: bool) -> None:

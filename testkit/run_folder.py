@@ -1,5 +1,7 @@
 """
-The folder of each test process, in `.local/tests`. The process removes it at exit or, if killed, the next one does.
+The folder of each test process, in `.local/tests`. The process removes it at exit.
+
+If the process is killed, the next test process removes it.
 
 `make clean` runs `python -m testkit.run_folder`, which removes the folders of killed processes.
 """

@@ -94,7 +94,7 @@ def run(engine: Engine, workers: dict[str, Callable[[], Any]], choose: Choose) -
 
 def all_schedules(run_with: Callable[[Choose], Run], at_most: int) -> int:
     """
-    Run every schedule once and return their number.
+    Run every schedule once, and return the number of schedules.
 
     Raises:
         AssertionError: there are more than `at_most` schedules.

@@ -108,6 +108,6 @@ def find_stack(client: LambdaClient, stage: str) -> str | None:
         return None
     if tags is None:  # every deployment sets tags
         raise click.ClickException(
-            "Your credentials lack lambda:ListTags, which is required to find the stack of the functions."
+            "Your credentials lack lambda:ListTags, which is required to find the stack that owns the functions."
         )
     return tags.get("aws:cloudformation:stack-name", "")

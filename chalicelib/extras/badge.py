@@ -120,7 +120,10 @@ def parse_options(counter_id: str, parameters: Mapping[str, str]) -> Options:
     """
     label = parameters.get("label", counter_id)
     if not re.fullmatch(LABEL, label) or _SURROGATES.search(label):
-        raise InvalidRequestError("label must not contain control characters or marks that change the text direction.")
+        raise InvalidRequestError(
+            "label must not contain control characters, marks that change the text direction, or characters that XML "
+            "forbids."
+        )
     style = parameters.get("style", DEFAULT_STYLE)
     if style not in STYLES:
         rule = f"style must be one of {', '.join(STYLES)}"

@@ -235,7 +235,7 @@ def test_what_is_not_understood_is_shown_in_short_however_deep_it_is():
 def test_a_change_of_the_append_only_log_is_not_understood(name):
     record = stream_record(an_event(), eventName=name)
 
-    with pytest.raises(NotUnderstoodError, match=f"append-only, got a record of {name}"):
+    with pytest.raises(NotUnderstoodError, match=f"append-only, got a {name} record"):
         codec.decode_stream_record(record)
 
 

@@ -141,27 +141,27 @@ def _declare(name: str, description: str, columns: str, order: str, step_ms: int
 _ALL = (
     _declare(
         "top_counters",
-        "Counters by value, largest first. Counters with the same value share a rank and are sorted by id.",
+        "Counters by value, largest first. Counters with the same value share a rank and are sorted by counter id.",
         "rank counter_id value version",
         "-value counter_id",
     ),
     _declare(
         "daily",
-        "Number and sum of events for each day (UTC) and counter, newest first.",
+        "Number of events and sum of their amounts for each day (UTC) and counter, newest first.",
         "counter_id day events total",
         "-day counter_id",
         _DAY_MS,
     ),
     _declare(
         "hourly",
-        "Number and sum of events for each hour and counter, newest first.",
+        "Number of events and sum of their amounts for each hour and counter, newest first.",
         "counter_id hour events total",
         "-hour counter_id",
         _HOUR_MS,
     ),
     _declare(
         "weekly",
-        "Number and sum of events for each week (UTC, from Monday) and counter, newest first.",
+        "Number of events and sum of their amounts for each week (UTC, from Monday) and counter, newest first.",
         "counter_id week events total",
         "-week counter_id",
         _WEEK_MS,
@@ -174,8 +174,8 @@ _ALL = (
     ),
     _declare(
         "weekly_growth",
-        "Events of each week and counter compared with the week before, newest first. The percentage is null if there "
-        "were no events the week before.",
+        "Number of events for each week and counter, compared with the week before, newest first. The percentage is "
+        "null if there were no events the week before.",
         "counter_id week events total events_before growth growth_percent",
         "-week counter_id",
         _WEEK_MS,
@@ -190,9 +190,9 @@ _ALL = (
     ),
     _declare(
         "value_at",
-        "Value and version of each counter at a time, by the times at which events were recorded, sorted by id. The "
-        "state lasts from its last event, at `since`, until the next one, at `until`, which is null for the current "
-        "state. Counters without events at that time are omitted.",
+        "Value and version of each counter at a time, from the events that were recorded up to then, sorted by counter "
+        "id. The state lasts from its last event, at `since`, until the next event, at `until`, which is null for the "
+        "current state. Counters without events at that time are omitted.",
         "counter_id value version since until",
         "counter_id",
         has_moment=True,
