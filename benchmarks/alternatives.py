@@ -42,7 +42,7 @@ class Alternative:
     """
     A design: how to make its worker from a client, an event's write units on the counter's item, and what it lacks.
 
-    A FIFO queue drops a message whose body equals that of another message from the last five minutes.
+    With `fifo`, its queue is a FIFO queue, which drops a message with the same body as one of the last five minutes.
     """
 
     name: str

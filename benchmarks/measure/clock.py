@@ -128,7 +128,7 @@ class _Pool(contextlib.AbstractContextManager["_Pool", None]):
 
 @contextlib.contextmanager
 def simulate(now_s: float, seed: int = 1) -> Iterator[Clock]:
-    """Run commands and counting, with their threads and pauses, on a new clock. The seed determines the pauses."""
+    """Run the commands and the counting in this block on a new clock. The seed determines the pauses before retries."""
     clock = Clock(now_s)
     replacements: list[tuple[Any, str, Any]] = [
         (real_clock, "time", clock),

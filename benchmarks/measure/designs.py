@@ -85,11 +85,7 @@ def drain(engine: Engine, queue_url: str) -> list[str]:
 
 
 def pass_time(engine: Engine, seconds: int) -> None:
-    """
-    Age the entries of FIFO queues, idempotency tables and client tokens by this time, so that they expire.
-
-    The clock is not changed.
-    """
+    """Age the entries of FIFO queues, idempotency tables and client tokens by this time. Do not change the clock."""
     from ministack.services import dynamodb, sqs  # noqa: PLC0415  (the engine has set their logging)
 
     for _, queue in sqs._queues.all_items():

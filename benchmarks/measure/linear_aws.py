@@ -23,7 +23,7 @@ _begun: dict[tuple[str, int, int], list[tuple[str, str]]] = {}
 
 
 def scan(data: dict[str, Any]) -> Any:
-    """Return one page of a scan without a projection expression, and pass on any other request."""
+    """Return one page of a plain scan. Pass on a scan with a filter, a projection expression or other parameters."""
     if any(value for name, value in data.items() if name not in _KNOWN and name != "ReturnConsumedCapacity"):
         return _ORIGINAL(data)
     table = dynamodb._tables[data["TableName"]]

@@ -1,7 +1,7 @@
 """
-Increments sent to the deployed system at a steady pace, and the functions' log lines about them.
+Send increments to the deployed system at a steady pace, and read the functions' log lines about them.
 
-Each of 32 senders waits only for its own response, so a slow response delays no other increment. Linux only.
+Each of 32 senders waits only for its own response, so a slow response delays no other sender. Linux only.
 """
 
 from __future__ import annotations

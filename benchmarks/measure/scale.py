@@ -1,4 +1,4 @@
-"""Compute lag, cost and bottleneck of 10 to 1,000,000 increments a second, with benchmarks/models/capacity.py."""
+"""Compute lag, cost and bottleneck of 10 to 1,000,000 increments per second, with benchmarks/models/capacity.py."""
 
 from __future__ import annotations
 

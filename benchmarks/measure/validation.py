@@ -1,11 +1,11 @@
 """
 Compare the model in benchmarks/models/simulation.py with the embedded AWS, at loads that both handle. Linux only.
 
-The model is set up like the embedded AWS, which has no batching window and reads a stream as soon as it is written. It
-runs up to five batches of a queue at a time. The time of a run is taken from lone increments, and its growth with the
-batch size from the measured function steps. Because everything runs on one machine, each run takes longer if all
-processors are busy: by the factor 1 / (1 - load ** processors). The load of an increment is also taken from lone
-increments. The model uses no measurement of the loads that are compared.
+The model is set up like the embedded AWS, which has no batching window and reads a stream as soon as it is written. The
+embedded AWS runs up to five batches of a queue at a time. The time of a run is taken from lone increments, and its
+growth with the batch size from the measured function steps. Because everything runs on one machine, each run takes
+longer if all processors are busy: by the factor 1 / (1 - load ** processors). The load of an increment is also taken
+from lone increments. The model uses no measurement of the loads that are compared.
 """
 
 from __future__ import annotations

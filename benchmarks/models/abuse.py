@@ -46,7 +46,7 @@ DOCUMENT_BYTES: Final = math.ceil(len(openapi.render_document(STAGE)) / 50_000) 
 
 
 def price_kinds(costs: Costs) -> dict[str, float]:
-    """Return the cost per hour of each kind of request. Each read is assumed to return the largest response."""
+    """Return the cost per hour of each kind of request, and of the functions. Reads return the largest response."""
     command, query = (costs.measured.steps[name] for name in ("increment", "counter"))
     history_units = 1 + queries.HISTORY_BYTES / _BYTES_OF_A_UNIT + queries.PAGES_AT_ONCE
     expensive = {
@@ -85,7 +85,7 @@ def price_functions(memory_mb: int) -> float:
 
 
 def price_increments_of_strangers(costs: Costs) -> dict[str, float]:
-    """Return the cost per hour of increments: counted, refused by function or authorizer, and limited by `WAF`."""
+    """Return the cost per hour of increments: counted, refused by the function or authorizer, or limited by `WAF`."""
     counted_usd = price_kinds(costs)["increments"]
     refused = replace(costs.measured.steps["counter"], requests=0, read_units=0)
     authorizer_usd = costs.setup.price_run("api_handler", refused) + pricing.LOG_BYTES.of(
@@ -100,7 +100,7 @@ def price_increments_of_strangers(costs: Costs) -> dict[str, float]:
 
 
 def price_url(costs: Costs, functions: int) -> tuple[float, float]:
-    """Return the cost per hour of increments to a URL with this number of functions: with and without the secret."""
+    """Return the cost per hour of requests to a URL with this number of functions: with the secret, and without it."""
     a_second = _REQUESTS_OF_A_FUNCTION * functions
     millions = a_second * SECONDS / costing.MILLION
     counted_usd = costs.price_total(MANY, min(a_second, max(costing.RATES)))

@@ -29,7 +29,7 @@ _FROM_IDLE_S: Final = 120
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A rate of increments a second on a number of counters, with these settings."""
+    """A rate of increments per second on a number of counters, with these settings."""
 
     rate: int
     counters: int
@@ -40,13 +40,17 @@ class Case:
 
     @property
     def stream_shards(self) -> int:
-        """Shards of the stream: one for each partition of the log. A new table has four."""
+        """
+        The shards of the stream that receive events: one for each partition of the log.
+
+        One counter has a partition for each of its parts. Many counters use all partitions. A new table has four.
+        """
         partitions = math.ceil(self.rate / limits.PARTITION_UNITS.most)
         return self.shards if self.counters == 1 else max(4, partitions)
 
     @property
     def accepted(self) -> int:
-        """The rate that the log accepts. The log has a partition for each part (`SHARDS`) of a counter."""
+        """The rate that the log accepts. If there is one counter, the log has a partition for each part (`SHARDS`)."""
         most = self.shards * int(limits.PARTITION_UNITS.most)
         return min(self.rate, most) if self.counters == 1 else self.rate
 

@@ -12,7 +12,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A maximum and its page. AWS raises it on request (`change` is None), or `change` states how to stay below it."""
+    """A limit and the page that states it. AWS raises it on request, unless `change` says how to stay below it."""
 
     most: float
     published: str

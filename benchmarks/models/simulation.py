@@ -2,8 +2,8 @@
 A discrete-event model of the stream, `publish`, the queue, `project` and a counter's items: the lag and its causes.
 
 Events are simulated in batches. The events of a shard arrive evenly, or at random if they are few. The first event, the
-last event and their number therefore describe a batch. One run of `publish` at a time reads a shard, and begins when a
-batch is full or its window has passed. Each batch is sent as one message. Each poller of the queue takes up to
+last event and the number of events therefore describe a batch. One run of `publish` at a time reads a shard, and begins
+when a batch is full or its window has passed. Each batch is sent as one message. Each poller of the queue takes up to
 `queue_batch` messages and runs `project`.
 
 For one counter, each request of `project` is simulated. A shard of the stream stands for a part of the counter, and
@@ -76,7 +76,7 @@ class Result:
     """
     The outcome after the warm-up.
 
-    `lags_s` has lags with the number of events of each, and `oldest_s` the lag of the first event of each run of
+    `lags_s` contains lags, each with its number of events, and `oldest_s` the lag of the first event of each run of
     `project`. `waiting` events are still uncounted at the end. `retries_exhausted` events were left to the queue after
     the last attempt. `units` are known for one counter only, and include conflicts.
     """

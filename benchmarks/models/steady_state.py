@@ -41,7 +41,7 @@ _PAGE_BYTES: Final = 70
 
 
 class Units(NamedTuple):
-    """Write units, in total and of the counter's item, read units, requests, and conflicts."""
+    """Write units in total, those of the counter's item alone, read units, requests and conflicts."""
 
     write: float = 0
     item: float = 0
@@ -206,7 +206,7 @@ def swap_pairs(messages: Iterator[Message]) -> Iterator[Message]:
 
 
 def delay(messages: Iterator[Message], share: float, seed: int = 1) -> Iterator[Message]:
-    """Yield messages. This share of them, which depends on the seed, arrives 0.5 to 2.5 seconds later."""
+    """Yield these messages. Delay each by 0.5 to 2.5 seconds with the probability `share`, as the seed decides."""
     chance = random.Random(seed)
     waiting: list[tuple[int, int, Sequence[int]]] = []
     for number, (now_ms, times) in enumerate(messages):

@@ -58,7 +58,7 @@ def _view_request_costs(raw: Any) -> dict[str, Any]:
 def _list_totals(
     raw: Any, measure: str, batches: list[int], spreads: list[int]
 ) -> Iterator[tuple[str, str, list[float | None]]]:
-    """Yield each design and number of counters, with its costs by batch. Numbers with the same cost share a row."""
+    """Yield each design and number of counters, with its costs by batch. Numbers that all cost the same share a row."""
     for design in scope.DESIGNS:
         rows = [[increment_cost(raw, design, events, spread, measure) for events in batches] for spread in spreads]
         if len({tuple(map(format_short, row)) for row in rows}) == 1:
@@ -119,7 +119,7 @@ def _view_throughput(raw: Any) -> dict[str, Any]:
 
 
 def _bound_speed_up(batch: int) -> float:
-    """Return the maximum speed of eight workers as a multiple of one worker, if only archiving limits them."""
+    """Return the maximum speed of eight workers as a multiple of one worker's, if only archiving limits them."""
     kept = max(KEPT_MIN, min(KEPT_MAX, RECENT_MAX - batch))
     updates_ms = scope.WRITE_MS * max(1, (RECENT_MAX - kept) // batch)
     return (updates_ms + _ARCHIVE_MS) / (max(scope.WRITE_MS, updates_ms / max(scope.WORKERS)) + _ARCHIVE_MS)

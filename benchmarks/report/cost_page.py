@@ -72,7 +72,11 @@ def view(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def price_fronts(by_front: Mapping[str, Costs]) -> dict[str, dict[str, float | None]]:
-    """Return the costs of a million requests of each kind, by front. A REST API does not check the secret."""
+    """
+    Return the costs of a million requests of each kind, by front.
+
+    A REST API does not check the secret, so its cost of commands that are refused without the secret is None.
+    """
 
     def price(costs: Costs, name: str) -> float | None:
         step = costs.measured.steps.get(name)
@@ -101,7 +105,7 @@ def list_front_goals(fronts_usd: Mapping[str, Mapping[str, float | None]]) -> li
 
 
 def price_alternative(costs: Costs, alternative: alternatives.Alternative, rate: int) -> float | None:
-    """Return the cost of a million increments, or None if the counter's item cannot support the rate."""
+    """Return the cost of a million increments at this rate, or None if the counter's item cannot support the rate."""
     if not costing.fits_one_item(alternative.counter_units, rate):
         return None
     events = costs.setup.alternative_batch(rate, ONE.window_s)

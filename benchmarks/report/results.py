@@ -24,7 +24,7 @@ def distinct(rows: Iterable[Row], key: str) -> list[Any]:
 
 
 def increment_cost(raw: Any, design: str, events: int, spread: int, measure: str) -> float | None:
-    """Return the cost of an increment, the sum of its parts, or None if it was not measured."""
+    """Return the cost of an increment in this measure: the sum of its parts, or None if it was not measured."""
     cells = select(raw["cells"], design=design, events=events, spread=spread)
     return sum(row[measure] for row in cells) if cells else None
 
@@ -47,12 +47,12 @@ def count_survived(outcomes: Mapping[str, Mapping[str, int]]) -> int:
 
 
 def cpu_ratio(raw: Any, subject: str, program: str = scope.FUNCTION) -> float:
-    """Return the median of the rounds' CPU-time ratios of a program."""
+    """Return a program's CPU time as a multiple of that of the bare calls: the median of the rounds."""
     return float(median(raw["compared"][subject]["ratios"][program]))
 
 
 def pace(raw: Iterable[Row], design: str, batch: int, spread: int, workers: int) -> float:
-    """Return the events per second of this number of workers."""
+    """Return the number of events per second that this number of workers count."""
     return float(select(raw, design=design, batch=batch, spread=spread, workers=workers)[0]["a_second"])
 
 
@@ -79,6 +79,6 @@ def saved_usd_with_few(raw: Sequence[Row]) -> dict[int, float]:
 
 
 def command_usd(raw: Iterable[Row]) -> list[float]:
-    """Return the lowest and the highest cost of a million commands, and of polling an idle queue, in USD."""
+    """Return the lowest and the highest cost of a million commands with the polling of an idle queue, in USD."""
     usd = sorted(row["usd"] - row["usd_without_command"] for row in raw)
     return [usd[0], usd[-1]]

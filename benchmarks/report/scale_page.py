@@ -31,7 +31,7 @@ def _select(settings: dict[str, int], cases: Iterable[Row]) -> list[Row]:
 
 
 def _find_best(cases: Iterable[Row]) -> Row:
-    """Return the case with the highest rate at which counting keeps up."""
+    """Return the case with the highest accepted rate at which counting keeps up."""
     return max((row for row in cases if row["keeps_up"]), key=lambda row: (row["accepted"], -row["rate"]))
 
 
