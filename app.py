@@ -178,7 +178,7 @@ def increment(counter_id: str) -> Response:
 @app.route("/counters/{counter_id}", **_query_route)
 @_view("at")
 def counter(counter_id: str) -> Response:
-    """Get a counter's value and version, now or at a given time. A counter that was never incremented has value 0."""
+    """Get a counter's value and version, now or at a given time. A counter without counted events has the value 0."""
     from chalicelib.read_model import queries
 
     request = _request()

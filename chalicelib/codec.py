@@ -49,7 +49,7 @@ def extract_counter_id(partition: object) -> object:
 
 
 def encode_event(event: Event) -> dict[str, Any]:
-    """Return the event's fields as the log stores them, without its counter."""
+    """Return the event's fields as the log stores them, without the counter id."""
     fields = {rule.name: getattr(event, name) for name, rule in event.rules.items() if name != "counter_id"}
     return {"type": event.type_name, "version": event.type_version, **fields}
 
@@ -99,7 +99,7 @@ def decode_stream_record(record: object) -> Event:
 
 
 def is_counted_at_once(record: object) -> bool:
-    """Check whether a stream record announces an event that its own command counts, such as a swap."""
+    """Check whether a stream record announces an event that its own command counts, such as the event of a swap."""
     match record:
         case {"dynamodb": {"NewImage": {"counted_at_once": {"BOOL": True}}}}:
             return True

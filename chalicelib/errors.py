@@ -94,7 +94,7 @@ class BodyTooLargeError(RequestError):
 
 
 class UnsupportedMediaTypeError(RequestError):
-    """The request has a body whose media type is not JSON."""
+    """The request has a body that is not declared as JSON in UTF-8."""
 
     problem = ProblemType(415, "unsupported-media-type", "Unsupported media type")
 
@@ -174,7 +174,7 @@ class SecretMissingError(RequestError):
 
 
 class PathNotFoundError(RequestError):
-    """No route has the path of the request."""
+    """No route matches the path of the request."""
 
     problem = ProblemType(404, "not-found", "Not found")
 
@@ -183,7 +183,7 @@ class PathNotFoundError(RequestError):
 
 
 class EventNotFoundError(RequestError):
-    """The log has no such event of this counter."""
+    """The counter has no event with this id."""
 
     problem = ProblemType(404, "event-not-found", "Event not found")
 

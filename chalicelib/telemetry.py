@@ -200,8 +200,8 @@ def log_projected(
     """
     Log how many events of a batch of messages are counted, and how many of them are `new`.
 
-    `oldest_ms` is the time of the oldest new event. `message_ids` are the messages whose events are all counted.
-    Only the first projection has `Delivered`, which includes duplicates, because duplicates also show that events
+    `oldest_ms` is the time of the oldest new event. `message_ids` are the messages whose events are all counted. Only
+    the first projection has the metric `Delivered`. It includes duplicates, because duplicates also show that events
     arrive.
     """
     if not events:

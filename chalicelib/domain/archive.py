@@ -150,9 +150,8 @@ def amend_page(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:
     """
     Yield the writes that add these entries to the page that covers them.
 
-    The writes split the page by time if it grows too large.
-
-    The last page keeps the end of the original page. New pages before it cover its earlier times.
+    The writes split the page by time if it grows too large. The last page keeps the end of the original page. New pages
+    before it cover its earlier times.
     """
     *first, last = new_pages(sorted({*page.entries, *missing}), page.start_ms)
     yield from first
@@ -160,7 +159,11 @@ def amend_page(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:
 
 
 def new_pages(entries: Sequence[Entry], start_ms: int) -> list[PageWrite]:
-    """Return new pages for these sorted entries. The first page starts at `start_ms`; each ends at its last entry."""
+    """
+    Return new pages for these sorted entries.
+
+    The first page starts at `start_ms`. Each page ends at the time of its last entry.
+    """
     pages: list[PageWrite] = []
     for chunk in split_by_time(entries):
         pages.append(PageWrite(start_ms, chunk[-1].recorded_at_ms, None, chunk))

@@ -93,7 +93,7 @@ def acceptable_times(parts: Sequence[PastPart]) -> tuple[int, int]:
     """
     Return the earliest time from which the pages read so far suffice, and the latest time up to which they suffice.
 
-    If there is no such latest time, it is `NOTHING_ARCHIVED`.
+    If there is no such latest time, the second result is `NOTHING_ARCHIVED`.
     """
     incomplete = [part for part in parts if part.subtracted_from_ms > NOTHING_ARCHIVED]
     earliest_ms = max(part.subtracted_from_ms for part in parts)

@@ -1,9 +1,10 @@
 """
 The SQL read model: create its schema, and count events in it, each exactly once.
 
-A batch is counted in one transaction: insert the events whose rows do not exist yet, and add their amounts to the
-counters. The primary key of a row, (counter id, event id), also identifies the event in the log. So duplicates, order
-and batch boundaries do not matter. The read model lags behind the log and can be rebuilt from it.
+Each transaction counts up to `EVENTS_PER_TRANSACTION` events. It inserts the events whose rows do not exist yet, and
+adds their amounts to the counters. The primary key of a row, (counter id, event id), also identifies the event in the
+log. So duplicates, order and batch boundaries do not matter. The read model lags behind the log and can be rebuilt from
+it.
 
 Errors of SQLAlchemy and its drivers are raised as the project's own errors. A `ReadModelUnavailableError` means that
 the database refuses the request or does not respond. A `ContendedError` means that every attempt conflicted with

@@ -3,9 +3,11 @@ Repair the SQL read model in place, from the staged log, while workers count eve
 
 A worker inserts rows and adds them to their counter in one transaction. A correction writes to the counter first, which
 locks the counter until the correction ends, so its later reads stay valid. No transaction makes a counter's totals
-differ from its rows if they matched before. Each step is safe to repeat, so the next call completes an interrupted one.
+differ from its rows if they matched before. Each step is safe to repeat, so the next repair completes an interrupted
+repair.
 
-If the database cannot store a counter's totals, its rows are corrected first, and its totals separately afterwards.
+There is one exception: if the database cannot store a counter's totals, its rows are corrected first, and its totals
+separately afterwards.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Compare the read model with the log, and repair it in place.
     part_comparison   the differences between the counters' parts and the log
     repair            correct the differences while the system runs: `rebuild`
     corrections       the conditional writes of repairs
-    scheduled_check   compare a section of the log in each run, and count missing events: `check`
+    scheduled_check   check sections of the log and the read model in each run, and count missed events: `check`
     purges            the purges that a scan of the log encounters
     checkpoint        the progress of the scheduled check, kept between runs
     report            the differences, by kind

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 class PurgeTracker:
     """
-    Check whether each event of a log scan (one segment) is void.
+    Check, for a scan of one segment of the log, whether each event is void.
 
     In the log's order, the purges of a partition come before its other events. If the scan starts `after` a position
     within a partition, that partition's purges are read first.

@@ -55,7 +55,7 @@ def repair_all(comparison: PartComparison, advance: Callable[[int], None] = lamb
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
-            Run it again.
+            Run the repair again.
     """
     db, repaired = comparison.db, Repaired()
     # A stray page could shadow the page that covers a time.
@@ -86,7 +86,7 @@ def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda 
     Raises:
         ContendedError: the part changed at every attempt. It may be partly corrected: run the repair again.
         LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
-            Run it again.
+            Run the repair again.
     """
     numbers: Numbers[str] | None = None
     doubtful: list[tuple[int, int]] = []
