@@ -101,7 +101,7 @@ class _Task:
 
 
 class _Pool(contextlib.AbstractContextManager["_Pool", None]):
-    """The part of `ThreadPoolExecutor` that the writer uses, in simulated time."""
+    """The methods of `ThreadPoolExecutor` that the writer uses, in simulated time."""
 
     def __init__(self, clock: Clock, workers: int) -> None:
         self._clock = clock

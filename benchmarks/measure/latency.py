@@ -1,9 +1,9 @@
 """
-Measure the lag of increments between acceptance and counting, and its parts, with everything deployed locally.
+Measure the lag of increments between acceptance and counting, and its phases, with everything deployed locally.
 
 An increment is accepted at the time of its event, and counted when `project` logs that it has counted the event. The
-functions' log lines (to a millisecond) and the durations that the platform reports divide the lag into parts. The parts
-add up to the lag.
+functions' log lines (to a millisecond) and the durations that the platform reports divide the lag into phases. The
+phases add up to the lag.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LATE_SHARE: Final = 0.02
 
 class Parts(NamedTuple):
     """
-    The parts of one increment's lag, in seconds and in their order.
+    The phases of one increment's lag, in seconds and in their order.
 
     The stream may deliver an event before the command has logged it: then `append` ends when the run of `publish`
     begins.
@@ -65,7 +65,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 def divide_lags(recorded_s: Mapping[str, float], lines: Lines) -> list[Parts]:
     """
-    Return the parts of the lag of each event, in the order in which they were accepted.
+    Return the phases of the lag of each event, in the order in which they were accepted.
 
     If an event was published or projected repeatedly, use the delivery that counted first.
     """
@@ -105,7 +105,7 @@ def is_growing(lags_s: Sequence[float]) -> bool:
 
 
 def summarize(divided: Sequence[Parts]) -> dict[str, Any]:
-    """Return quantiles of the lag and of each part, and each part's share of all lags."""
+    """Return quantiles of the lag and of each phase, and each phase's share of all lags."""
     lags_s = [parts.lag_s for parts in divided]
     values = dict(zip(Parts._fields, zip(*divided, strict=True), strict=True))
     return {

@@ -1,5 +1,5 @@
 """
-Measure the parts of an increment's cost: write units, read units, requests, and bytes of requests and responses.
+Measure what each phase of an increment costs: write units, read units, requests, and bytes of requests and responses.
 
 Units are counted by AWS's published rules (testkit/aws_requests.py), in simulated time.
 

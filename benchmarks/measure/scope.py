@@ -11,7 +11,7 @@ OURS: Final = "this one"
 #: Every design, in the order that all tables use.
 DESIGNS: Final = (OURS, *(alternative.name for alternative in alternatives.ALL))
 
-#: `request_costs`: events in a batch, number of counters, and the parts of an increment.
+#: `request_costs`: events in a batch, number of counters, and the phases of an increment.
 BATCHES: Final = (1, 10, 100, 1000)
 SPREADS: Final = (1, 10, 1000)
 COMMAND, PUBLISH, COUNTING = "command", "publish", "counting"
@@ -64,7 +64,7 @@ LATENCY_LOADS: Final[tuple[tuple[int, int, int], ...]] = (
 )
 BUSY: Final = 0.2
 
-#: `latency`: the parts of a lag in their order.
+#: `latency`: the phases of a lag in their order.
 LAG_PARTS: Final = {
     "append": "the command appends",
     "stream": "the stream starts `publish`",

@@ -51,7 +51,7 @@ PLATFORM_LINES: Final = (
     "Memory Size: 512 MB\tMax Memory Used: 100 MB\t\n"
 )
 
-#: The parts of the cost, in the order in which an increment reaches them.
+#: The items of the cost, in the order in which an increment reaches them.
 PARTS: Final = ("gateway", "functions", "event log", "stream", "queue", "counting", "logs and metrics")
 
 
@@ -106,7 +106,7 @@ class Costs:
     front: Front = fronts.REST
 
     def price_load(self, load: Load, rate: int) -> dict[str, float]:
-        """Return the cost of a million increments of this load at this rate per second, by part."""
+        """Return the cost of a million increments of this load at this rate per second, by item of `PARTS`."""
         size = load.batch(rate, self.setup.stream_batch)
         project = self._find_counting_step(load, rate, size)
         return self.price_increments(size, self.measured.steps[f"publish {size}"], project, rate)
@@ -116,7 +116,7 @@ class Costs:
         return sum(self.price_load(load, rate).values())
 
     def price_increments(self, events: float, publish: Step, project: Step, rate: int) -> dict[str, float]:
-        """Return the cost of each part of a million increments, at this number of events per run of the functions."""
+        """Return the cost of a million increments by item of `PARTS`, with this number of events in each run."""
         batches, command = MILLION / events, self.measured.steps["increment"]
         price_run = self.setup.price_run
         return {

@@ -24,7 +24,7 @@ def distinct(rows: Iterable[Row], key: str) -> list[Any]:
 
 
 def increment_cost(raw: Any, design: str, events: int, spread: int, measure: str) -> float | None:
-    """Return the cost of an increment in this measure: the sum of its parts, or None if it was not measured."""
+    """Return the cost of an increment in this measure: the sum of its phases, or None if it was not measured."""
     cells = select(raw["cells"], design=design, events=events, spread=spread)
     return sum(row[measure] for row in cells) if cells else None
 

@@ -190,7 +190,7 @@ def _compare_queue(wanted: dict[str, Any], names: dict[str, str], resources: dic
         attributes["RedrivePolicy"] = json.dumps(redrive)
     if differs:
         change = partial(client.set_queue_attributes, QueueUrl=url, Attributes=attributes)
-        yield Difference(f"{name} has other attributes", change)
+        yield Difference(f"{name} has changed attributes", change)
 
 
 def _resolve(value: Any, names: dict[str, str]) -> Any:

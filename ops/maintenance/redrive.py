@@ -50,8 +50,8 @@ def redrive(settings: Settings, selection: Selection, *, dry_run: bool) -> Outco
     """
     Send the selected dead letters back to their queues. If SQS fails, unsent messages stay where they are.
 
-    `holds` is false if a message is too large for a queue, another consumer has received messages, or the run reached
-    its maximum.
+    `holds` is false if a message is too large for a queue, except in a dry run, or if the run reached its maximum. It
+    is also false if another consumer has received messages that may match the selection.
     """
     limits = {queue: _get_size_limit(queue) for queue in (each.queue(settings.stage) for each in settings.projections)}
     with dead_letters.receive(settings, selection) as received:
@@ -84,7 +84,8 @@ def discard(
     Delete the selected dead letters after `confirm`, which gets a list of them and raises if the operator declines.
 
     Before deleting them, copy them to a new file in the folder, as JSON Lines that only this user can read. Each run
-    writes its own copy. `holds` is false if another consumer has received messages, or the run reached its maximum.
+    writes its own copy. `holds` is false if another consumer has received messages that may match the selection, or if
+    the run reached its maximum.
 
     Raises:
         OperatorError: an id matches no message or several; the confirmation took too long; or the copy cannot be

@@ -75,7 +75,7 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
     Send the selected events to the queue of each selected projection, at most `rate` events per second to each.
 
     Purged events are not sent. If the call is interrupted, a call with the same selection and checkpoint file resumes
-    within a day. With `dry_run`, count the events without sending them.
+    within a day. With `dry_run`, report the number of events without sending them.
     """
     selected = projections.select(settings, selection.projections)
     owner = _identify(settings, selection)

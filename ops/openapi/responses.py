@@ -123,12 +123,10 @@ _TIMEOUTS = ("INTEGRATION_TIMEOUT", "INTEGRATION_FAILURE")
 #: The components of the document: one for each response with an error.
 REFUSALS: JSON = {
     "Head": {"description": "The error that GET would return, without its body.", "headers": _CORS_REFERENCES},
-    "BadRequest": _describe_problems("A part of the request is malformed.", _MALFORMED),
-    "BadRange": _describe_problems(
-        "A part of the request is malformed, or the range is too long.", _MALFORMED, _TOO_LONG
-    ),
+    "BadRequest": _describe_problems("The request is malformed.", _MALFORMED),
+    "BadRange": _describe_problems("The request is malformed, or the range is too long.", _MALFORMED, _TOO_LONG),
     "BadMoment": _describe_problems(
-        "A part of the request is malformed, or the time is too far back for a single request.",
+        "The request is malformed, or the time is too far back for a single request.",
         _MALFORMED,
         errors.TooFarBackError(1_700_000_000_000, 1_600_000_000_000),
     ),

@@ -104,7 +104,7 @@ def test_changed_attributes_of_a_queue_are_restored(stage, attributes):
     boto3.client("sqs").set_queue_attributes(QueueUrl=url_of(queue), Attributes=attributes)
     assert attributes_of(queue) != before
 
-    assert drift.restore(stage) == [f"{queue} has other attributes"]
+    assert drift.restore(stage) == [f"{queue} has changed attributes"]
     assert attributes_of(queue) == before
 
 
