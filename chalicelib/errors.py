@@ -63,7 +63,7 @@ class CounterError(Exception):
     """
 
     problem = ProblemType(500, "internal-error", "Internal error")
-    public_detail = "Unexpected error; it has been logged. Your request was not the cause."
+    public_detail = "An unexpected error occurred and was logged. Your request was not the cause."
 
 
 class RequestError(CounterError):
@@ -119,7 +119,7 @@ class TooFarBackError(RequestError):
     problem = ProblemType(400, "too-far-back", "Too far back")
 
     def __init__(self, earliest_ms: int, latest_ms: int) -> None:
-        super().__init__("The counter has counted more events since that time than one response can cover.")
+        super().__init__("Computing the state at that time takes more reads than one request may make.")
         self.earliest_ms = earliest_ms
         self.latest_ms = latest_ms
 
@@ -322,7 +322,7 @@ class PartlyCountedError(UnavailableError):
     """
 
     def __init__(self, new: frozenset[tuple[str, str]], failures: Mapping[str, UnavailableError]) -> None:
-        super().__init__(f"counters not counted: {len(failures)}; the first: {next(iter(failures.values()))}")
+        super().__init__(f"counters not counted: {len(failures)}; the first failure: {next(iter(failures.values()))}")
         self.new = new
         self.failures = failures
         self.uncounted = frozenset(failures)

@@ -321,8 +321,9 @@ def _check_issuer(found: Settings) -> None:
     issuer, audience = found.jwt_issuer, found.jwt_audience
     if not _ISSUER.fullmatch(issuer) and not (found.stage == LOCAL_STAGE and _LOCAL_ISSUER.fullmatch(issuer)):
         raise SettingsError(
-            "JWT_ISSUER must be the https URL of an OpenID Connect issuer, exactly as in the `iss` claim of its "
-            f"tokens, for example https://login.example, got {issuer!r}"
+            "JWT_ISSUER must be the https URL of an OpenID Connect issuer, or an http URL of localhost in stage "
+            f"{LOCAL_STAGE}, exactly as in the `iss` claim of its tokens, for example https://login.example, got "
+            f"{issuer!r}"
         )
     if not re.fullmatch(r"[!-~]{1,255}", audience):
         raise SettingsError(

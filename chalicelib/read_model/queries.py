@@ -178,7 +178,7 @@ def _read_entries(counter_id: str, span: Span) -> list[Entry]:
     size = 0
     while readers:
         if size > HISTORY_BYTES and all(reader.has_begun for reader in readers.values()):
-            detail = "The range holds more events than one response can cover."
+            detail = "The range contains more events than one request may read."
             end = domain_history.acceptable_end(min(reader.reached_ms for reader in readers.values()), span)
             raise RangeTooLongError(detail, end)
         # Read the part that is furthest behind, so that all parts advance together.
