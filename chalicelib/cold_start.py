@@ -35,7 +35,7 @@ def list_functions(
 
 def preload(function: str) -> None:
     """
-    Import the modules of this function, and create its AWS or database client. Ignore unknown names.
+    Import this function's modules, and create its client for AWS, the database or the issuer. Ignore unknown names.
 
     While a function starts, Lambda gives it one or two whole CPUs. Afterwards, its share depends on its memory.
     Imports during the first event would take several times as long.

@@ -136,7 +136,7 @@ class _Target:
 @contextlib.contextmanager
 def record(*recorded_clients: BaseClient, reader: DynamoDBClient | None = None) -> Iterator[Requests]:
     """
-    Record the requests of these clients in the block. Default: the application's clients.
+    Record the requests of these clients in the block, except GetQueueUrl. Default: the application's clients.
 
     Writes are priced only with a `reader`, which reads each item before and after a write. The reader's own requests
     are not recorded.

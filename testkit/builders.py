@@ -59,7 +59,7 @@ def an_adjustment(
 
 
 def log_items(events: Iterable[Event]) -> list[dict[str, Any]]:
-    """Return the events as the log stores them, in DynamoDB's JSON."""
+    """Return the events as the log of a stage with SHARDS=1 stores them, in DynamoDB's JSON."""
     return [
         {
             "partition": {"S": event.counter_id},

@@ -207,7 +207,12 @@ ALWAYS = 1_000_000
 
 @contextlib.contextmanager
 def inject(operation: str, fault: Fault, times: int = 1) -> Iterator[None]:
-    """Inject the fault into the first `times` attempts at this operation. The SDK's retries count as attempts."""
+    """
+    Inject the fault into the first `times` attempts at this operation. The SDK's retries count as attempts.
+
+    Raises:
+        AssertionError: the block made fewer attempts, and `times` is not `ALWAYS`.
+    """
     left = times
 
     def meet(request: Any, **_: Any) -> Any:

@@ -114,7 +114,7 @@ def decode_page(item: RawItem) -> Page:
 
 
 def estimate_size(page: Page) -> int:
-    """Estimate the size of a page in bytes, as DynamoDB counts it ("Item sizes and formats"), rounded up."""
+    """Estimate the size of a page in bytes, as DynamoDB counts it ("Item sizes and formats"), usually rounded up."""
     return _ENTRY_BYTES * len(page.entries) + 180
 
 

@@ -127,7 +127,7 @@ class PartComparison:
         return self.report
 
     def report_part(self, key: PartKey, young_from_ms: int) -> None:
-        """Report the differences of one part, after settling it."""
+        """Report the differences of one part. If the part seems to differ, settle it first."""
         # Twice, because a query may see only some items of a transaction that is being committed.
         for _ in range(2):
             if next(find_differences(self.db, key), None) is not None and settle(self.db, key) is None:
