@@ -1,8 +1,8 @@
 """
 Serve function URLs and HTTP APIs, whose requests arrive in the payload format 2.0.
 
-The Chalice application reads the format of a REST API. This module translates requests and responses; the application
-provides routes, errors and everything else. See
+The Chalice application expects requests in the format of a REST API. This module translates requests and responses; the
+application provides routes, errors and everything else. See
 https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html.
 """
 

@@ -144,7 +144,7 @@ def parse_events_page(request: Request) -> tuple[int, EventPosition | None]:
 
 def parse_history_span(request: Request, now_s: float) -> Span:
     """
-    Return the range and the resolution of a history.
+    Return the time range of a history, in steps of the requested resolution.
 
     Steps consist of whole seconds, so `from` is rounded down, and `to`, which is exclusive, is rounded up.
 

@@ -146,7 +146,7 @@ def _read_revision(stored: RawItem) -> int:
 
 @contextlib.contextmanager
 def _translate_refusals() -> Iterator[None]:
-    """Raise a refused write as a `ChangedError`."""
+    """Raise a `ChangedError` for a refused write."""
     try:
         yield
     except RefusedError as refused:
