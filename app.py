@@ -261,7 +261,7 @@ def badge(counter_id: str) -> Response:
 @app.route("/counters", **_query_route)
 @_view("limit", "cursor")
 def counters() -> Response:
-    """List all counters, in no particular order."""
+    """List the counters with counted events, in no particular order. Hidden counters are not listed."""
     from chalicelib.access import catalog
     from chalicelib.read_model import queries
 
