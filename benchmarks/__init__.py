@@ -1,1 +1,1 @@
-"""Reproducible measurements. They do not ship to Lambda."""
+"""Reproducible measurements, which do not ship to Lambda."""

@@ -1,8 +1,8 @@
 """
 Simulated time: the application's own code runs, and only its pauses take time.
 
-One thread runs at a time. When it waits, the clock advances to the thread with the shortest wait. A run takes the same
-simulated time on any machine, and makes the same requests in the same order each time.
+One thread runs at a time. When this thread waits, the clock advances to the end of the shortest wait, and its thread
+runs. A run takes the same simulated time on any machine, and makes the same requests in the same order each time.
 """
 
 from __future__ import annotations

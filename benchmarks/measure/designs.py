@@ -37,8 +37,8 @@ class Design:
 
     `send` and the workers make requests through the engine's gate. If one of them raises, the caller repeats the whole
     call. `encode` returns the bodies of the messages that `send` sends. `worker` returns the worker with this number,
-    which counts the events in message bodies. It keeps its state between calls, as a function's process does. `value`
-    bypasses the gate.
+    which counts the events in message bodies. Workers keep their state between calls, as a function's process does.
+    `value` bypasses the gate.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """
 Run the embedded AWS with a Scan whose time grows with the number of items that it reads, as DynamoDB's does.
 
-The Scan of the embedded AWS sorts the whole table for each page. That would hide how the commands' time grows with the
-log.
+The Scan of the embedded AWS sorts the whole table for each page. Sorting would hide how the commands' time grows with
+the log.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """
 Compute what a million increments cost, in USD, from the work of one run of each function. Pure: no I/O.
 
-**Batches.** `publish` runs once for the events that a stream shard gathers in a batching window. It gets rate * window
-/ shards events, at least 1 and at most the batch size. The events of one counter come from one shard. Those of many
-counters come from four: a new table takes 4,000 write units a second, and a partition 1,000 (DynamoDB developer guide,
-"Warm throughput"). Each event of such a batch belongs to a different counter, the most expensive case. Each batch is
-sent as one message, and each run of `project` gets a single message.
+**Batches.** `publish` runs once for the events that a stream shard gathers in a batching window. A run gets rate *
+window / shards events, at least 1 and at most the batch size. The events of one counter come from one shard. Those of
+many counters come from four: a new table takes 4,000 write units a second, and a partition 1,000 (DynamoDB developer
+guide, "Warm throughput"). Each event of such a batch belongs to a different counter, the most expensive case. Each
+batch is sent as one message, and each run of `project` gets a single message.
 
 **Billed time** is CPU time, divided by the function's share of a CPU, plus a wait for each request. The share is memory
 / 1,769 MB (Lambda developer guide, "Configure Lambda function memory"). Many counters are counted eight at a time: the

@@ -30,7 +30,7 @@ def format_usd(usd: float | None) -> str:
 
 
 def format_percent(share: float, digits: int = 0) -> str:
-    """Format a share of 1 as a percentage."""
+    """Format a fraction as a percentage."""
     return f"{100 * share:,.{digits}f} %"
 
 

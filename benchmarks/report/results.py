@@ -52,7 +52,7 @@ def cpu_ratio(raw: Any, subject: str, program: str = scope.FUNCTION) -> float:
 
 
 def pace(raw: Iterable[Row], design: str, batch: int, spread: int, workers: int) -> float:
-    """Return the number of events per second that this number of workers count."""
+    """Return the number of events that this number of workers counted per second."""
     return float(select(raw, design=design, batch=batch, spread=spread, workers=workers)[0]["a_second"])
 
 

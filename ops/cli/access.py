@@ -94,20 +94,20 @@ def counters_command(
     """
     List counters, choose which counters clients may use, or purge counters.
 
-    ACTION is list (the default) or one of these. NAME is a counter or a pattern, in which * matches any text.
+    ACTION is list (the default) or one of the following. NAME is a counter or a pattern, in which * matches any text.
 
     \b
       add            add a counter to those that COUNTERS allows
-      close, reopen  refuse increments, but still allow reads; undo that
-      hide, show     hide a counter from clients; undo that
+      close, reopen  refuse increments, but still allow reads; accept increments again
+      hide, show     hide a counter from clients; show it again
       purge          delete junk counters permanently: their events become void
 
     Changes need no deployment, and take effect within a minute. Increments recorded before the change are still
     counted. Safe to repeat: a start value is recorded once per counter and --key. Exits with 1 if another name or
     pattern still closes or hides one of the counters.
 
-    `purge` requires --reason. Its counters must have been closed to increments for at least a minute. If it is
-    interrupted, run it again. Exits with 1 if it refuses a counter.
+    `purge` requires --reason. The counters must have been closed or hidden for at least a minute. If interrupted, run
+    `purge` again. Exits with 1 if a counter cannot be purged.
 
     \b
     Examples:

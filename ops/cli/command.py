@@ -1,4 +1,4 @@
-"""The parts that all commands share: --stage, --json and confirmation."""
+"""The base of the commands: --stage, --json and confirmation."""
 
 import functools
 import json

@@ -14,7 +14,12 @@ from ops.cli.result import Outcome
 @log_command
 @counters_option
 @click.option(
-    "--lag", "lag_s", type=click.IntRange(0), default=30, show_default=True, help="Seconds an event may be pending."
+    "--lag",
+    "lag_s",
+    type=click.IntRange(0),
+    default=30,
+    show_default=True,
+    help="Seconds for which an event may be pending.",
 )
 @click.option("--no-wait", "waits", default=True, flag_value=False, help="Do not wait for pending events.")
 @projection_option
@@ -208,7 +213,7 @@ def show_command(_settings: Settings, counter_id: str, limit: int, event_id: str
     """
     Show a counter and its latest events, now or at a time, with callers and operators.
 
-    Clients can read events, but not their callers: the API key, IAM principal or JWT subject of an increment, and the
+    Clients can read events, but neither the caller of an increment (its API key, IAM principal or JWT subject) nor the
     operator of an adjustment.
 
     \b

@@ -21,7 +21,7 @@ class Outcome:
 
     @property
     def text(self) -> str:
-        """The lines as one text."""
+        """The output without --json, as one text."""
         return "\n".join(
             [f"{name}: {value}" for name, value in self.facts.items()] if self.lines is None else self.lines
         )

@@ -104,9 +104,9 @@ def restore_command(settings: Settings, table: str, rate: int, *, dry_run: bool)
     """
     Append the events that a restored table has and the log lacks.
 
-    Use it after events were deleted from the log. First, let AWS restore a backup or a point in time to another table.
-    Then run this command, and rebuild. Events that only the log has are kept. Exits with 1 if an event differs from the
-    recorded one, or cannot be read. Safe to repeat: if interrupted, run it again.
+    Use this command after events were deleted from the log. First, let AWS restore a backup or a point in time to
+    another table. Then run this command, and rebuild. Events that only the log has are kept. Exits with 1 if an event
+    differs from the recorded one, or cannot be read. Safe to repeat: if interrupted, run it again.
 
     \b
     Examples:
@@ -141,7 +141,8 @@ def copy_command(
     """
     Append the events that the log of --from has and the log of --to lacks.
 
-    Use it to move to another number of SHARDS, region or account, or to fill a standby stage. Both may be in use.
+    Use this command to move to another number of SHARDS, region or account, or to fill a standby stage. Both stages may
+    be in use.
     Events keep their ids, so an increment that a client retries in the other stage counts once. AWS_PROFILE and
     AWS_DEFAULT_REGION set the account and region of --to. Exits with 1 if an event differs from the recorded one, or
     cannot be read. Safe to repeat: each run appends the missing events. If interrupted, run it again.

@@ -1,4 +1,4 @@
-"""The stage's CloudFront distribution, in its own stack. A secret proves to the API which requests it sent."""
+"""The stage's CloudFront distribution, in its own stack. By a secret, the API recognizes its requests."""
 
 import hashlib
 import re
@@ -46,10 +46,10 @@ def deploy(
 
     `deploy_api` deploys an API that accepts the secrets with the given digests.
 
-    Only CloudFormation keeps the secret. The API requires it once the distribution exists. With `new_secret`, the API
-    accepts both secrets until the distribution sends the new one. If the call is interrupted, the distribution sends a
-    secret that the API accepts, and a repeated call completes the deployment. A call is refused while CloudFormation is
-    still updating the distribution. Without a CDN in the settings, delete the distribution.
+    Only CloudFormation keeps the secret. The API requires the secret once the distribution exists. With `new_secret`,
+    the API accepts both secrets until the distribution sends the new one. If the call is interrupted, the distribution
+    sends a secret that the API accepts, and a repeated call completes the deployment. A call is refused while
+    CloudFormation is still updating the distribution. Without a CDN in the settings, delete the distribution.
     """
     name = stack_name(settings.stage)
     if settings.cdn == "none":

@@ -19,7 +19,7 @@ from ops.deployment import cdn, drift, keys, overlay, package, provision, stacks
 @dataclass(frozen=True, slots=True)
 class Deployed:
     """
-    The API's addresses by front, after the CDN's, if any.
+    The API's addresses, by CDN and front.
 
     For a REST API, also its id and its definition: Chalice's, merged with the overlay.
     """

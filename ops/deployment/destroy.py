@@ -106,8 +106,8 @@ def _find_orphan(settings: Settings, *, release_host: bool) -> list[tuple[str, s
     """
     Return the site's bucket, with its type, if it was kept when its stack was deleted.
 
-    A bucket with a host's name is returned only with `release_host`. It might belong to another project, and must not
-    be emptied.
+    A bucket with a host's name is returned only with `release_host`. Such a bucket might belong to another project, and
+    must not be emptied.
     """
     if stacks.exists(provision.stack_name(settings.stage)):
         return []

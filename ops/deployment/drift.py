@@ -81,7 +81,7 @@ def _compare_resources(body: str, names: dict[str, str]) -> Iterator[Difference]
 
 @cache
 def _parse_resources(body: str) -> dict[str, Any]:
-    """Return the resources of a template. Parsing it is slow, and provisioning and deploying compare it three times."""
+    """Return the resources of a template. Parsing is slow, and each template is compared repeatedly."""
     resources: dict[str, Any] = yaml_parse(body)["Resources"]
     return resources
 
@@ -143,7 +143,7 @@ def has_key(table: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 
 def has_images(table: dict[str, Any], view: str) -> bool:
-    """Check whether the table's stream has at least the images of this view, so that replacing it is not necessary."""
+    """Check whether the table's stream has at least the images of this view. If not, it must be replaced."""
     return table.get("StreamSpecification", {}).get("StreamViewType") in (view, "NEW_AND_OLD_IMAGES")
 
 
@@ -194,7 +194,7 @@ def _compare_queue(wanted: dict[str, Any], names: dict[str, str], resources: dic
 
 
 def _resolve(value: Any, names: dict[str, str]) -> Any:
-    """Resolve `!Sub` with these names, and `!If` with the condition IsLocal: all that tables and queues use."""
+    """Resolve `!Sub` with these names, and `!If` with the condition IsLocal. Tables and queues use only these."""
     if isinstance(value, dict) and "Fn::Sub" in value:
         text = value["Fn::Sub"]
         for name, replacement in names.items():

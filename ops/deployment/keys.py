@@ -1,7 +1,7 @@
 """
 API keys of a stage. Each key has its own usage plan, which contains its limits and is attached to the stage's API.
 
-A key and its plan have the same name, `counter-STAGE.NAME`. Only AWS stores them.
+A key and its plan have the same name, `counter-STAGE.NAME`. Only AWS stores keys and plans.
 """
 
 import re
@@ -109,7 +109,7 @@ def remove_all(settings: Settings, full_name: str | None = None) -> list[str]:
 
 
 def list_resources(settings: Settings) -> list[tuple[str, str]]:
-    """List the types and names of the stage's keys and usage plans. They belong to no stack."""
+    """List the types and names of the stage's keys and usage plans, which belong to no stack."""
     keys = [("AWS::ApiGateway::ApiKey", key["name"]) for key in _list_keys(settings)]
     return keys + [("AWS::ApiGateway::UsagePlan", plan["name"]) for plan in _list_plans(settings)]
 

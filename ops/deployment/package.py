@@ -60,12 +60,12 @@ def check_sql(settings: Settings) -> None:
 
 def package(settings: Settings, folder: Path) -> Path:
     """
-    Build the code, `deployment.zip`, and the application's template, `sam.json`. Return their folder, inside `folder`.
+    Build the code, `deployment.zip`, and the application's template, `sam.json`. Return the folder with both files.
 
-    All temporary files are in `folder` as well, so that the next call removes what a killed call left.
+    This folder and all temporary files are inside `folder`, so that the next call removes what a killed call left.
 
     Code and template are independent of the account: when deployed, the template imports values from the stage's data
-    stack. `chalice package` builds them from a clean copy of the files that ship, so other files of the checkout are
+    stack. `chalice package` builds both from a clean copy of the files that ship, so other files of the checkout are
     excluded. Reproducible: the same checkout gives the same files.
 
     Concurrent calls with the same folder wait for each other. Otherwise, one call would remove files that another call
@@ -141,8 +141,8 @@ def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
     Add the stage's optional packages to the requirements, download the wheels once, and return pip's environment.
 
     pip checks the hash of each file on download, and every call checks the files again: Chalice fetches wheels for the
-    functions' platform without hashes. The folder's name is derived from the requirements, including hashes, and from
-    this machine's platform and Python version. Packaging again therefore needs no network access.
+    functions' platform without hashes. The name of the wheels' folder is derived from the requirements, including
+    hashes, and from this machine's platform and Python version. Packaging again therefore needs no network access.
     """
     pins = _pins("requirements/sql.txt", _NEEDED_BY.get(settings.sql_url.partition("://")[0], ()))
     if settings.has_authorizer:

@@ -152,7 +152,7 @@ def find_previous_version(version: str, page_metadata: Mapping[str, str]) -> str
     """
     Return the version that was live before this one, from the metadata of the published page; empty if there was none.
 
-    Publishing the same version again does not change it.
+    Publishing the same version again does not change the previous version.
     """
     live = page_metadata.get("version", "")
     return page_metadata.get("previous", "") if live == version else live

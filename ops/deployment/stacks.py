@@ -94,7 +94,7 @@ def _upload(template: str, bucket: str) -> dict[str, str]:
 
 
 def delete(name: str) -> bool:
-    """Delete the stack and the resources that its template does not retain. Return whether it existed."""
+    """Delete the stack and the resources that its template does not retain. Return whether the stack existed."""
     client = boto3.client("cloudformation")
     if (stack := _find(name)) is None:
         return False

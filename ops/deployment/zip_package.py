@@ -2,8 +2,9 @@
 Finish the package: remove files that no function loads, and add bytecode for the modules that functions load.
 
 Functions run in a read-only folder, so Python cannot cache bytecode there and would compile all modules at each cold
-start. Bytecode that ships with its source need not be checked against it. The Python that runs this command compiles
-the bytecode. Chalice deploys to the Lambda runtime of the same version; any other version ignores the bytecode.
+start. Bytecode that ships with its source need not be checked against the source. The Python that runs this command
+compiles the bytecode. Chalice deploys to the Lambda runtime of the same version; any other version ignores the
+bytecode.
 """
 
 import os

@@ -41,8 +41,8 @@ class Handler(LoopbackHandler, ChaliceRequestHandler):
     """
     Chalice's handler, which also refuses requests that it would interpret differently from API Gateway.
 
-    Chalice ignores the transfer coding of a body, and all but one of several headers of the same name. It cuts off a
-    path at ";" or "#".
+    Chalice ignores the transfer coding of a body, and all but one of several headers of the same name. Chalice
+    also cuts off a path at ";" or "#".
     """
 
     def parse_request(self) -> bool:
@@ -74,7 +74,7 @@ class Handler(LoopbackHandler, ChaliceRequestHandler):
 
 
 def factory() -> Factory:
-    """Create the factory. Its app runs with the environment of this process and of the stage."""
+    """Create the factory. Its app gets the environment variables of this process and of the stage."""
     return Factory(str(stages.PROJECT), environ=os.environ)
 
 

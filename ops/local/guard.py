@@ -1,9 +1,9 @@
 """
 The guard in front of the embedded AWS: keep out web pages of other origins, and other users of this machine.
 
-The embedded AWS runs Lambda functions on this machine, so every client that can deploy one to it can run code here. It
-does not verify signatures of its root user, and some of its addresses need no signature, such as the one that deletes
-everything. The guard passes on five kinds of requests, if their `Host` is this server or a distribution:
+The embedded AWS runs Lambda functions on this machine, so every client that can deploy one can run code here. The
+embedded AWS does not verify signatures of its root user. Some of its addresses need no signature, such as the one that
+deletes everything. The guard passes on five kinds of requests, if their `Host` is this server or a distribution:
 
 - requests to a deployed API, from any client: the API decides, as on AWS;
 - unsigned reads of an object in a bucket, from any client: the bucket's policy decides;

@@ -53,10 +53,10 @@ def reset_stream_positions(state: Path) -> None:
 
 def replay_uncounted(settings: Settings) -> int:
     """
-    Send the log to each projection whose number of counted events differs. Return the number of events sent, or 0.
+    Send the log to each projection whose number of counted events differs from the log's.
 
-    Purged events are not sent. The embedded AWS loses its streams when it stops. Events that are already counted are
-    not counted again.
+    Return the number of events sent to each of these projections, or 0. Purged events are not sent. The embedded AWS
+    loses its streams when it stops. Events that are already counted are not counted again.
     """
     # These modules read the stage's settings once, on import.
     from chalicelib import codec, event_log  # noqa: PLC0415

@@ -112,7 +112,7 @@ def _pass_preflights_on(gateway: Any) -> None:
 
 
 def _check_every_signature(ministack: Any) -> None:
-    """Check the signatures of requests to APIs even if root signs them. The embedded AWS would accept any."""
+    """Check the signatures of requests to APIs even if root signs them. The embedded AWS would accept any signature."""
 
     @extend(ministack, "pin_signed_request")
     def _(pin: Any, method: str, raw_path: str, *request: Any) -> None:

@@ -1,7 +1,7 @@
 """
 The embedded AWS as a process, behind a guard.
 
-It shuts down cleanly when its parent ends, which closes standard input.
+The process shuts down cleanly when its parent ends, because that closes standard input.
 """
 
 import hashlib
@@ -140,7 +140,7 @@ def _keep_processes() -> None:
 
 
 def _accept_metric_math() -> None:
-    """Let CloudFormation create alarms on expressions, which the embedded AWS refuses. It never evaluates them."""
+    """Let CloudFormation create alarms on expressions. The embedded AWS would refuse them, and evaluates no alarms."""
     from ministack.services.cloudformation import provisioners  # noqa: PLC0415  (as late as `ministack.app`)
 
     @ministack_gateway.extend(provisioners, "_cw_metric_alarm_record")

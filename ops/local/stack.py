@@ -211,9 +211,9 @@ def _pid(system: LocalSystem) -> int | None:
 @contextlib.contextmanager
 def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -> Iterator[subprocess.Popen[bytes]]:
     """
-    Run the embedded AWS while the block runs. `program` may name a variant of it.
+    Run the embedded AWS while the block runs. `program` may name a variant of the embedded AWS.
 
-    At the end, it is shut down cleanly, so that it writes its state.
+    At the end of the block, the embedded AWS is shut down cleanly, so that it writes its state.
     """
     _check_free(system.aws_port, "AWS_PORT")
     _check_free(system.page_port, "PAGE_PORT")
@@ -298,7 +298,7 @@ def write_environment(system: LocalSystem, api_url: str, page_url: str) -> None:
     """
     Write the file that tells shells and operators' commands how to reach the running system.
 
-    A shell that reads it exports the variables. Only the user may read it, because it holds the credentials.
+    A shell that reads the file exports the variables. Only the user may read it, because it contains the credentials.
     """
     variables = {"API_URL": api_url, "PAGE_URL": page_url, **_access(system), **stages.bypass_proxies()}
     lines = [*(f"{name}={value}" for name, value in variables.items()), stages.EXPORT + " ".join(variables)]

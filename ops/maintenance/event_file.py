@@ -222,7 +222,7 @@ def _read_manifest(name: str) -> tuple[int, str] | None:
 
 
 def read_events(name: str) -> Iterator[Candidate | Problem]:
-    """Yield an event or a problem for each line. If the compressed file is damaged, a problem is last."""
+    """Yield an event or a problem for each line. A damaged compressed file ends with a problem."""
     for number, line in read_lines(name):
         if isinstance(line, str):
             yield Problem(name, number, line)
@@ -237,7 +237,7 @@ def read_lines(name: str) -> Iterator[tuple[int, bytes | str]]:
     """
     Yield each line with its number, counted from 1.
 
-    A line is bytes, without its line break. If it cannot be read, yield the reason, as text, instead.
+    Lines are bytes, without line breaks. For a line that cannot be read, yield the reason as text instead.
     """
     number = 0
     with _open_for_read(name) as stream:

@@ -1,7 +1,7 @@
 """
 Export: write the events of the log to a file, ordered by time.
 
-DynamoDB returns the events in an order that depends on its partitions. They are therefore first collected in a SQLite
+DynamoDB returns the events in an order that depends on its partitions. Events are therefore first collected in a SQLite
 file, which SQLite then sorts on disk. The SQLite file also stores the position in the log after which an interrupted
 export resumes.
 """
@@ -153,7 +153,7 @@ def _locate_staging(file: Path) -> Path:
 
 
 def _identify(settings: Settings, selection: EventSelection) -> str:
-    """Describe what a position belongs to. A table that was created again is another table."""
+    """Describe the export to which a position belongs. A table that was created again is another table."""
     table = lookups.table_ids(settings.event_log_table)
     return json.dumps({"stage": settings.stage, "table": table, "selection": asdict(selection)})
 

@@ -1,9 +1,9 @@
 """
 Append the events that a stage's log lacks. The events come from files or from another log table.
 
-DynamoDB charges for a refused write as for a successful one. Therefore, look up events in the log before appending
-them, as long as the log already has some of them. A repeated run costs only reads, and continues where an interrupted
-run stopped.
+DynamoDB charges for a refused write as for a successful one. Therefore, look up a chunk of events before appending it,
+unless the log had no event of the last completed chunk. A repeated run costs only reads, and continues where an
+interrupted run stopped.
 """
 
 import contextvars
@@ -50,7 +50,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An event, its file and its line. `is_same` compares the log's event with the same id, and this event."""
+    """An event, its file and its line. `is_same` decides whether the log's event with this id is the same."""
 
     event: Event
     file: str

@@ -74,8 +74,8 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
     """
     Send the selected events to the queue of each selected projection, at most `rate` events per second to each.
 
-    Purged events are not sent. If the call is interrupted, a call with the same selection and checkpoint file resumes
-    within a day. With `dry_run`, report the number of events without sending them.
+    Purged events are not sent. Within a day, a call with the same selection and checkpoint file resumes an interrupted
+    replay. With `dry_run`, report the number of events without sending them.
     """
     selected = projections.select(settings, selection.projections)
     owner = _identify(settings, selection)
@@ -144,7 +144,7 @@ def send(queue: str, messages: Iterable[str]) -> None:
 
 
 def _identify(settings: Settings, selection: Selection) -> dict[str, Any]:
-    """Describe what a checkpoint belongs to, as JSON stores it. Tables that were created again are other tables."""
+    """Describe the replay to which a checkpoint belongs, as read from JSON. Tables that were created again differ."""
     tables = lookups.table_ids(settings.event_log_table, settings.counters_table, settings.archive_table)
     owner = {"stage": settings.stage, "tables": tables, "selection": asdict(selection)}
     stored: dict[str, Any] = json.loads(json.dumps(owner))

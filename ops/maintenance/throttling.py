@@ -1,4 +1,4 @@
-"""Retry throttled requests of a command for about a minute. The SDK alone gives up after seconds."""
+"""Retry throttled requests of a command for about a minute. The SDK alone gives up after a few seconds."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,9 +1,9 @@
 """
 Generate the API's OpenAPI 3.1 document: each path, parameter, header, status and error, with examples.
 
-`make openapi` writes it to `chalicelib/extras/openapi.json`, which ships. Routes come from `app.py`; limits, patterns
-and defaults come from their modules; and the service itself renders the examples. Therefore, the document cannot drift
-from the code.
+`make openapi` writes the document to `chalicelib/extras/openapi.json`, which ships. Routes come from `app.py`; limits,
+patterns and defaults come from their modules; and the service itself renders the examples. Therefore, the document
+cannot drift from the code.
 """
 
 import json
