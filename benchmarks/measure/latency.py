@@ -48,7 +48,7 @@ class Parts(NamedTuple):
 
     @property
     def lag_s(self) -> float:
-        """The lag from accepted to counted."""
+        """The lag from acceptance to counting."""
         return sum(self)
 
 
@@ -65,7 +65,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 def divide_lags(recorded_s: Mapping[str, float], lines: Lines) -> list[Parts]:
     """
-    Return the phases of the lag of each event, in the order in which they were accepted.
+    Return the phases of each event's lag, in the order in which the events were accepted.
 
     If an event was published or projected repeatedly, use the delivery that counted first.
     """

@@ -30,7 +30,7 @@ def increment_cost(raw: Any, design: str, events: int, spread: int, measure: str
 
 
 def ordered_cost(raw: Any, order: str, events: int) -> float:
-    """Return the write units of an increment of one counter, with its command, if messages arrive in this order."""
+    """Return the write units of an increment of one counter, including its command, if messages have this order."""
     (row,) = select(raw["orders"], order=order, events=events)
     command = select(raw["cells"], design=scope.OURS, part=scope.COMMAND)[0]
     return float(command["write_units"]) + float(row["write_units"])

@@ -106,7 +106,7 @@ def counters_command(
     counted. Safe to repeat: a start value is recorded once per counter and --key. Exits with 1 if another name or
     pattern still closes or hides one of the counters.
 
-    `purge` requires --reason. The counters must have been closed or hidden for at least a minute. If interrupted, run
+    `purge` requires --reason. The counters must have refused increments for at least a minute. If interrupted, run
     `purge` again. Exits with 1 if a counter cannot be purged.
 
     \b

@@ -68,7 +68,7 @@ def replay_command(
     Send logged events to the projection queues again.
 
     Events that are already counted are not counted again. If interrupted, the same command resumes where it stopped.
-    If a day has passed or the stage's tables were replaced, it starts over.
+    If a day has passed or the stage's tables were replaced, the command starts over.
 
     \b
     Examples:
@@ -189,7 +189,7 @@ def adjust_command(_settings: Settings, counter_id: str, *, dry_run: bool, yes: 
     Correct a counter by recording an adjustment.
 
     Appends an event with a reason; recorded events never change. With --to, increments that are still pending are added
-    on top. If interrupted, run it again with the --key that it showed: the adjustment is recorded once.
+    on top. If interrupted, repeat the command with the --key that it showed: the adjustment is recorded once.
 
     \b
     Examples:

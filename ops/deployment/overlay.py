@@ -54,8 +54,8 @@ def render(settings: Settings) -> dict[str, Any]:
     Return the settings that Chalice cannot express, for `chalice package --merge-template`.
 
     The overlay names functions after the stage, configures their event sources and concurrency, and limits requests. It
-    turns the gateway's own errors into problem documents. It declares the fronts other than the REST API, with their
-    alarms.
+    also turns the gateway's own errors into problem documents, and declares the fronts other than the REST API, with
+    their alarms.
     """
     name = f"counter-{settings.stage}"
     is_watched = stages.read_template_parameters(settings.stage).get("Watching", "on") == "on"

@@ -44,7 +44,7 @@ def main() -> None:
 
 def create_session(function: dict[str, Any]) -> dict[str, str]:
     """
-    Return credentials of the function's role, the same at each call.
+    Return credentials for the function's role, the same at each call.
 
     The embedded AWS derives a function's credentials from names alone. These credentials also depend on the local
     secret.
