@@ -186,8 +186,9 @@ def policy_command(settings: Settings) -> Outcome:
     Print the IAM policy that operators need.
 
     It allows verify, replay, rebuild, redrive, adjust, show, export, import, copy, restore, counters and sql on this
-    stage. If WRITERS or READERS is api-key, it also allows keys. With Aurora DSQL it also allows connecting as the
-    database roles of SQL_URL (or of SQL_OWNER_URL, if set) and SQL_READER_URL.
+    stage. Files in S3 need additional permissions, and copy needs the policies of both stages. If WRITERS or READERS is
+    api-key, the policy also allows keys. With Aurora DSQL, it also allows connecting as the database roles of SQL_URL
+    (or of SQL_OWNER_URL, if set) and SQL_READER_URL.
 
     \b
     Examples:
