@@ -131,7 +131,7 @@ def _measure_paths(engine: Engine, ours: Design) -> Iterator[Row]:
 
 
 def _measure_busy_second(engine: Engine, ours: Design) -> Row:
-    """Measure lone events, with their command, in seconds in which 500 events are already counted."""
+    """Measure a lone event and its command in a busy second: one in which 500 events were counted before it."""
     work, measured = ours.worker(0), []
     with clock.simulate(_BEGAN_S) as time:
         for began_ms in range(_BEGAN_MS, _BEGAN_MS + 8000, 1000):

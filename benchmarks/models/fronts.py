@@ -2,7 +2,7 @@
 Price a request at each front of a stage.
 
 A function URL has no price of its own. An HTTP API charges per 512 KB, rounded up, but every request and response of
-this API is smaller. AWS charges for the transfer to the internet behind each front.
+this API is smaller. With every front, AWS also charges for data transfer out to the internet.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ def swap_pairs(messages: Iterator[Message]) -> Iterator[Message]:
 
 
 def delay(messages: Iterator[Message], share: float, seed: int = 1) -> Iterator[Message]:
-    """Yield these messages. Delay each by 0.5 to 2.5 seconds with the probability `share`, as the seed decides."""
+    """Yield these messages, each delayed with probability `share` by 0.5 to 2.5 seconds. The seed fixes the delays."""
     chance = random.Random(seed)
     waiting: list[tuple[int, int, Sequence[int]]] = []
     for number, (now_ms, times) in enumerate(messages):

@@ -75,7 +75,7 @@ def price_fronts(by_front: Mapping[str, Costs]) -> dict[str, dict[str, float | N
     """
     Return the costs of a million requests of each kind, by front.
 
-    A REST API does not check the secret, so its cost of refused commands is None.
+    A REST API does not check the CDN's secret, so the cost of commands that lack the secret is None.
     """
 
     def price(costs: Costs, name: str) -> float | None:

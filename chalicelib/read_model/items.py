@@ -1,5 +1,5 @@
 """
-Decode and encode the read model's items: DynamoDB's JSON to and from the states of `domain`.
+Convert the read model's items between DynamoDB's JSON and the classes of `domain`, such as `Part` and `Page`.
 
 A damaged item raises a `DamagedReadModelError`, never another error: `verify` reports it and `rebuild` repairs it.
 """

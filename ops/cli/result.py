@@ -28,7 +28,7 @@ class Outcome:
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
-    """Return the number with its noun: "1 event", "2,000 events". Default plural: with an s."""
+    """Return the number with its noun: "1 event", "2,000 events". `plural` defaults to the noun plus an s."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 

@@ -141,11 +141,10 @@ def copy_command(
     """
     Append the events that the log of --from has and the log of --to lacks.
 
-    Use this command to move to another number of SHARDS, region or account, or to fill a standby stage. Both stages may
-    be in use.
-    Events keep their ids, so an increment that a client retries in the other stage counts once. AWS_PROFILE and
-    AWS_DEFAULT_REGION set the account and region of --to. Exits with 1 if an event differs from the recorded one, or
-    cannot be read. Safe to repeat: each run appends the missing events. If interrupted, run it again.
+    Use this command to move to another region, account or number of SHARDS, or to fill a standby stage. Both stages may
+    be in use. Events keep their ids, so an increment that a client retries in the other stage counts once. AWS_PROFILE
+    and AWS_DEFAULT_REGION set the account and region of --to. Exits with 1 if an event differs from the recorded one,
+    or cannot be read. Safe to repeat: each run appends the missing events. If interrupted, run it again.
 
     \b
     Examples:

@@ -21,7 +21,7 @@ class Deployed:
     """
     The API's addresses, by CDN and front.
 
-    For a REST API, also its id and its definition: Chalice's, merged with the overlay.
+    For a REST API, also its id and its definition: Chalice's definition, merged with the overlay.
     """
 
     urls: dict[str, str]

@@ -69,9 +69,9 @@ def create_session(function: dict[str, Any]) -> dict[str, str]:
 
 def is_authentic(scope: Message, body: bytes) -> bool:
     """
-    Verify the signature of a request with the local system's own key.
+    Check whether a request is signed with the local system's own key, or with the key of a function or a user.
 
-    Accept requests with the key of a function or a user: the embedded AWS verifies their signatures itself.
+    Only signatures with the system's own key are verified here. The embedded AWS verifies all others itself.
     """
     headers: dict[str, str] = {}
     for name, value in scope["headers"]:

@@ -123,7 +123,9 @@ def _correct(db: StagingDb, key: PartKey, item: RawItem, doubtful: list[tuple[in
 
 def _correct_totals(db: StagingDb, part: Part, doubtful: list[tuple[int, int]]) -> bool:
     """
-    If the totals differ from the entries, add missing entries and correct the totals. Return whether totals differed.
+    If the totals differ from the entries, add missing entries or, if there are none, correct the totals.
+
+    Return whether the totals differed.
 
     Events counted in the meantime change totals and entries equally, so the difference stays the same. But a page that
     was read too early causes a difference that soon disappears. So the totals are corrected once the same difference
