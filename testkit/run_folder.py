@@ -39,7 +39,7 @@ def _remove(folder: Path, lock: IO[str]) -> None:
 
 
 def remove_leftovers() -> None:
-    """Remove the folders of processes that were killed, and stop the systems that still run in them."""
+    """Stop local systems that killed processes left running, and remove the folders of these processes."""
     with _exclude_other_processes():
         _remove_leftovers()
 

@@ -66,7 +66,7 @@ def alternative_clients() -> list[Any]:
 
 @contextlib.contextmanager
 def pass_gate(engine: Engine, gate: Callable[[Attempt], AWSResponse]) -> Iterator[None]:
-    """Pass the requests in the block through this gate of the engine."""
+    """In the block, pass the engine's requests through `gate`."""
     before, engine.gate = engine.gate, gate
     try:
         yield

@@ -59,7 +59,7 @@ class Trial:
                 self.events.append(Incremented(counter_id, event_id, number + 1, A_TIME_MS + number * 1000))
 
     def send(self, events: Sequence[Incremented], fault: Fault = faults.no_fault) -> list[str]:
-        """Send these events, with the fault at the first attempt, and return the message bodies on the queue."""
+        """Send these events, with the fault on the first attempt. Drain the queue, and return its message bodies."""
         self._repeat(lambda: self.design.send(events), fault)
         return designs.drain(self.engine, self.design.queue_url)
 

@@ -149,7 +149,7 @@ def busy_s() -> float:
 
 
 def count_busy_processors(span_s: float) -> float:
-    """Measure for this time, and return the mean number of processors in use."""
+    """Measure for `span_s` seconds, and return the mean number of processors in use."""
     began_s, began_busy_s = time.monotonic(), busy_s()
     time.sleep(span_s)
     return (busy_s() - began_busy_s) / (time.monotonic() - began_s)

@@ -145,7 +145,7 @@ def _measure_busy_second(engine: Engine, ours: Design) -> Row:
 
 
 def _measure_commands(engine: Engine, name: str, headers: Mapping[str, str]) -> Row:
-    """Measure a command that counts its event at once, sent once per second, in the steady state."""
+    """Measure a command that counts its event at once, in the steady state. It is sent once per second."""
     measured = []
     with clock.simulate(_BEGAN_S) as time:
         for version, is_measured in enumerate(_until_archived(name)):

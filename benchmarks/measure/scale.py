@@ -9,6 +9,6 @@ from benchmarks.models import capacity, deployed
 
 
 def measure(*, quick: bool) -> list[dict[str, Any]]:
-    """Evaluate the cases of all series. In a quick sample, evaluate only the first ones."""
+    """Evaluate the cases of all series. If `quick`, evaluate only the first two."""
     costs, cases = deployed.read_costs(), capacity.cases()[: 2 if quick else None]
     return [capacity.evaluate(case, costs) for case in environment.show_progress(cases, "Simulating")]

@@ -101,7 +101,7 @@ def _key_names() -> dict[str, tuple[str, ...]]:
 
 
 def measure(*, quick: bool) -> list[dict[str, Any]]:
-    """Measure on a separate engine."""
+    """Measure the throughput of the designs on a new engine."""
     engine = environment.new_engine()
     if quick:
         return measure_workers(engine, (1, 100), (1, 8), (scope.OURS, scope.PACE_UNIT), 0.2)

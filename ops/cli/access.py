@@ -103,8 +103,8 @@ def counters_command(
       purge          delete junk counters permanently: their events become void
 
     Changes need no deployment, and take effect within a minute. Increments recorded before the change are still
-    counted. Safe to repeat: a start value is recorded once per counter and --key. Exits with 1 if another name or
-    pattern still closes or hides one of the counters.
+    counted. Safe to repeat: a start value is recorded once per counter and --key. `reopen` and
+    `show` exit with 1 if a pattern still closes or hides one of the counters, and `add` if one of them is hidden.
 
     `purge` requires --reason. The counters must have refused increments for at least a minute. If interrupted, run
     `purge` again. Exits with 1 if a counter cannot be purged.

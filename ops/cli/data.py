@@ -152,7 +152,7 @@ def redrive_command(
     \b
     Examples:
       python -m ops redrive --stage prod --dry-run
-      python -m ops redrive --stage prod --reason "too new"
+      python -m ops redrive --stage prod --reason "unknown event type"
       python -m ops redrive --stage prod --projection sql
       python -m ops redrive --stage prod --discard --reason "not JSON" --older-than 7d
     """

@@ -138,8 +138,9 @@ def destroy_command(
     Remove the application: CDN, API, API keys, functions, event sources.
 
     Keeps the data, unless --data is given and confirmed with the stage's name. In this case, the event log is deleted
-    last, and the bucket with the page's host name is only emptied, unless --release-host is given. While the host's DNS
-    record points to this bucket, another account that took the bucket's name would serve the host. Safe to repeat.
+    last, and the bucket with the page's host name is only emptied, unless --release-host is given. It is kept because
+    another account could take its name and, while the host's DNS record points to the bucket, serve pages at the host.
+    Safe to repeat.
 
     \b
     Examples:

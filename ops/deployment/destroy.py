@@ -44,9 +44,9 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
     Remove the stage's application with its API keys and, with `data`, its data. Safe to repeat.
 
     The application is removed first because it needs the data. The event log is removed last. The bucket with the name
-    of the page's host is emptied and, unless `release_host`, kept. While a DNS record points to this bucket, another
-    account that took its name would serve the host. If CloudFormation refuses, removed resources stay removed, and a
-    repeated call continues.
+    of the page's host is emptied and, unless `release_host`, kept. Otherwise, another account could take its name and,
+    while a DNS record points to the bucket, serve pages at the host. If CloudFormation refuses, removed resources stay
+    removed, and a repeated call continues.
     """
     storage = _storage_stacks(settings)
     orphans = _find_orphan(settings, release_host=release_host) if data else []

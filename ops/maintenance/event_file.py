@@ -52,7 +52,7 @@ class Target:
     """
     The file to write. `url` is its address in S3, or None for a local file.
 
-    A file in S3 is written to `path` first, and uploaded when it is complete.
+    A file for S3 is first written to a local draft next to `path`, and uploaded when it is complete.
     """
 
     path: Path

@@ -3,8 +3,8 @@ Redrive: list dead letters, and send them back to their projection's queue or di
 
 Dead letters of the log's stream concern all projections and go to the queues of all of them. These dead letters are
 records that `publish` could not read, and batches that the stream's event source discarded. For such a batch, Lambda
-sends a note to the dead-letter queue of the first projection. The note contains only the times of the records, so the
-events are read from the log.
+sends a note to the dead-letter queue of the first projection. The note does not contain the records. Their events are
+read from the log, by the arrival times of the first and last record in the note.
 
 All dead letters are received first, then the selected ones are sent, so that messages that the projector parks again
 are not received twice. A message is deleted from the dead-letter queue only after it is sent, or copied to a file. If

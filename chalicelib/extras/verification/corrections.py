@@ -76,7 +76,7 @@ def correct(  # noqa: PLR0913  (a correction needs only some of them)
 
 
 def _build_condition(revision: int | None, amended: int | None) -> Condition | None:
-    """Return the condition on the item's `revision` and `amended`."""
+    """Return the condition that the item still has this `revision` and `amended`. None skips a check."""
     condition = None if revision is None else store.revision_condition(revision)
     if amended is None:
         return condition

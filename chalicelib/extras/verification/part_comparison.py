@@ -211,7 +211,7 @@ def describe_stray(item: RawItem) -> Difference:
 
 
 def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
-    """Look up, in the log, the events that the staged log lacks although the part has their entries. Stage them."""
+    """For entries of the part whose events are not staged, look the events up in the log and stage them."""
     if not is_counter_id(key.counter_id):
         return
     young_from_ms = clock.now_ms() - _YOUNG_MS

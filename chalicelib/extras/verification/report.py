@@ -40,7 +40,7 @@ _LISTED = 100
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference of one counter."""
+    """One difference between a read model and the log."""
 
     kind: str
     counter_id: str
