@@ -102,8 +102,8 @@ _HEAD = """# Responses by caller
 
 This page shows how a stage responds to each kind of request and caller, for each value of `WRITERS` and `READERS`.
 [Access](access.md) explains these settings. `tests/e2e/test_access.py` and `tests/e2e/test_jwt.py` send each request to
-a stage on the embedded AWS and compare its response with these tables. `python -m tests.e2e.access_table` writes this
-page.
+a stage on the embedded AWS and compare its response with these tables. `STAGE=local python -m tests.e2e.access_table`
+writes this page.
 """
 
 
