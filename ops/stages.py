@@ -85,7 +85,7 @@ def check_counters(stage_settings: Settings) -> None:
         raise OperatorError(
             f"COUNTERS of stage {stage_settings.stage} is not set: choose with `python -m ops provision --stage "
             f"{stage_settings.stage} --counters TEXT`, where TEXT is '*' (clients may create any counter), names and "
-            "patterns such as 'visits,likes-*', or '' (only counters of `python -m ops counters add`)."
+            "patterns such as 'visits,likes-*', or '' (only counters added with `python -m ops counters add`)."
         )
 
 
@@ -222,7 +222,7 @@ def enter(stage: str) -> Settings:
     Settings in the process's own environment are dropped, because the functions do not see them. For example, with
     another value of SHARDS, an adjustment would be written where the functions do not look for its key.
 
-    Stage local always means the embedded AWS of this checkout, regardless of the environment.
+    Stage local always means the embedded AWS whose state is in `local_folder`, regardless of AWS_* variables.
 
     Call this before importing modules that read their settings on import.
     """
@@ -239,7 +239,7 @@ def enter(stage: str) -> Settings:
 
 def use_embedded_aws(access: Mapping[str, str]) -> None:
     """
-    Let this process and its children send all AWS requests to an embedded AWS, directly. Safe to repeat.
+    Make this process and its children send all AWS requests to an embedded AWS. Safe to repeat.
 
     `access` contains the address, credentials and region of the embedded AWS. All other settings of the SDK are
     dropped: profiles, files and addresses of single services might point elsewhere. Requests to this machine bypass the
@@ -270,7 +270,7 @@ def addresses(folder: Path) -> dict[str, str]:
 
     Raises:
         OperatorError: the system is not running, so there is no such file, or the file lacks AWS_ENDPOINT_URL. Without
-            it, requests could reach an account whose credentials the SDK finds elsewhere.
+            this address, requests could reach an account whose credentials the SDK finds elsewhere.
     """
     file = folder / "env"
     try:

@@ -76,7 +76,7 @@ def keys_command(settings: Settings, *, action: str, name: str | None, **limits:
     help="Operator of the start value or purge (default: your AWS identity, or else your user name).",
 )
 @click.option("--key", default="start", show_default=True, metavar="TEXT", help="Idempotency key for the start value.")
-@click.option("--dry-run", is_flag=True, help="Show what purge would delete.")
+@click.option("--dry-run", is_flag=True, help="Show how many counters and events purge would delete.")
 @click.option("--yes", is_flag=True, help="Purge without asking.")
 @click.option("--confirm", "confirmed", metavar="STAGE", help="Stage name, to confirm a purge of all counters.")
 def counters_command(
@@ -102,9 +102,10 @@ def counters_command(
       hide, show     hide a counter from clients; show it again
       purge          delete junk counters permanently: their events become void
 
-    Changes need no deployment, and take effect within a minute. Increments recorded before the change are still
-    counted. Safe to repeat: a start value is recorded once per counter and --key. `reopen` and
-    `show` exit with 1 if a pattern still closes or hides one of the counters, and `add` if one of them is hidden.
+    No action requires a deployment. `add`, `close`, `reopen`, `hide` and `show` take effect within a minute. Increments
+    that were recorded before `close` or `hide` are still counted. Safe to repeat: a start value is recorded once per
+    counter and --key. `reopen` and `show` exit with 1 if a pattern still closes or hides one of the counters, and `add`
+    if one of them is hidden.
 
     `purge` requires --reason. The counters must have refused increments for at least a minute. If interrupted, run
     `purge` again. Exits with 1 if a counter cannot be purged.

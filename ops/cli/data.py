@@ -127,7 +127,7 @@ def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: b
 )
 @click.option("--dry-run", is_flag=True, help="List messages without changing anything.")
 @click.option(
-    "--discard", is_flag=True, help="Delete messages instead of sending them back, after a copy to a local file."
+    "--discard", is_flag=True, help="Delete messages instead of sending them back, after copying them to a local file."
 )
 @click.option("--yes", is_flag=True, help="Discard without asking.")
 @projection_option
@@ -145,9 +145,9 @@ def redrive_command(
     """
     List messages in the dead-letter queues, and send them back or discard them.
 
-    Safe to repeat: an event is counted once. Messages that a projection parked return to its queue. Events that were
+    Safe to repeat: an event is counted once. Messages from a projection's queue return to that queue. Events that were
     not published go to the queues of all projections, even with --projection. Exits with 1 if selected messages may
-    remain: they are too large, exceed the maximum of a run, or another consumer has received them.
+    remain: one is too large, the run reached its maximum of 5,000, or another consumer has received messages.
 
     \b
     Examples:
@@ -208,10 +208,15 @@ def adjust_command(_settings: Settings, counter_id: str, *, dry_run: bool, yes: 
 @click.option(
     "--event", "event_id", type=EVENT_ID, help="Show only this event, and whether it is counted, pending or purged."
 )
-@click.option("--at", "at_ms", type=TIME, help="Show the state and the latest events at TIME, inclusive.")
+@click.option(
+    "--at",
+    "at_ms",
+    type=TIME,
+    help="Show the state and the latest events at TIME (RFC 3339, or a day in UTC), inclusive.",
+)
 def show_command(_settings: Settings, counter_id: str, limit: int, event_id: str | None, at_ms: int | None) -> Outcome:
     """
-    Show a counter and its latest events, now or at a time, with callers and operators.
+    Show a counter and its latest events, now or at a time, with the events' callers and operators.
 
     Clients can read events, but neither the caller of an increment (its API key, IAM principal or JWT subject) nor the
     operator of an adjustment.

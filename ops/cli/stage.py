@@ -45,7 +45,7 @@ def provision_command(settings: Settings, **_options: bool | str | None) -> Outc
 
     \b
     Examples:
-      python -m ops provision --stage dev
+      python -m ops provision --stage dev --counters '*'
       python -m ops provision --stage beta --yes --counters 'visits,likes-*'
     """
     from ops import target
@@ -108,8 +108,8 @@ def package_command(settings: Settings, folder: Path) -> Outcome:
     """
     Write the deployment package to FOLDER.
 
-    Needs no AWS account. FOLDER gets deployment.zip (the code), sam.json (the template) and overlay.json (the settings
-    that the template adds to those of `chalice package`). Prints the AWS CLI commands that apply the package to a
+    Needs no AWS account. FOLDER gets deployment.zip (the code), sam.json (the template) and overlay.json (those
+    settings of the template that Chalice cannot express). Prints the AWS CLI commands that apply the package to a
     provisioned stage.
 
     \b
@@ -129,7 +129,7 @@ def package_command(settings: Settings, folder: Path) -> Outcome:
 @click.option(
     "--release-host",
     is_flag=True,
-    help="With --data, also delete the bucket with the page's host name. Default: keep it.",
+    help="With --data, also delete the bucket with the page's host name. Default: empty and keep it.",
 )
 def destroy_command(
     settings: Settings, *, data: bool, confirmed: str | None, dry_run: bool, yes: bool, release_host: bool
@@ -138,9 +138,9 @@ def destroy_command(
     Remove the application: CDN, API, API keys, functions, event sources.
 
     Keeps the data, unless --data is given and confirmed with the stage's name. In this case, the event log is deleted
-    last, and the bucket with the page's host name is only emptied, unless --release-host is given. It is kept because
-    another account could take its name and, while the host's DNS record points to the bucket, serve pages at the host.
-    Safe to repeat.
+    last, and the bucket with the page's host name is only emptied, unless --release-host is given. Once this bucket is
+    deleted, another account can take its name. As long as the host's DNS record points to that name, the other account
+    can then serve pages at the host. Safe to repeat.
 
     \b
     Examples:
@@ -187,9 +187,10 @@ def policy_command(settings: Settings) -> Outcome:
     Print the IAM policy that operators need.
 
     It allows verify, replay, rebuild, redrive, adjust, show, export, import, copy, restore, counters and sql on this
-    stage. Files in S3 need additional permissions, and copy needs the policies of both stages. If WRITERS or READERS is
-    api-key, the policy also allows keys. With Aurora DSQL, it also allows connecting as the database roles of SQL_URL
-    (or of SQL_OWNER_URL, if set) and SQL_READER_URL.
+    stage. Files in S3 need additional permissions, and copy needs the policies of both stages. For restore, the policy
+    covers only the table counter-STAGE-event-log-restored. If WRITERS or READERS is api-key, it also allows keys. With
+    Aurora DSQL, it also allows connecting as the database roles of SQL_URL (or of SQL_OWNER_URL, if set) and
+    SQL_READER_URL.
 
     \b
     Examples:

@@ -71,7 +71,7 @@ def import_command(
     settings: Settings, names: tuple[str, ...], *, rate: int, dry_run: bool, reason: str | None, **texts: str | None
 ) -> Outcome:
     """
-    Append the events of FILE... that the log lacks.
+    Append those events of FILE... that the log lacks.
 
     FILE is an export: JSON Lines, compressed if its name ends in .gz. Use - for standard input, or s3://BUCKET/KEY for
     S3. Events keep their ids, times and types. Events that the log already has are skipped. Exits with 1 if an event, a
@@ -142,9 +142,10 @@ def copy_command(
     Append the events that the log of --from has and the log of --to lacks.
 
     Use this command to move to another region, account or number of SHARDS, or to fill a standby stage. Both stages may
-    be in use. Events keep their ids, so an increment that a client retries in the other stage counts once. AWS_PROFILE
-    and AWS_DEFAULT_REGION set the account and region of --to. Exits with 1 if an event differs from the recorded one,
-    or cannot be read. Safe to repeat: each run appends the missing events. If interrupted, run it again.
+    be in use. Events keep their ids, so an increment that a client retries in the other stage, with the same
+    idempotency key, counts once. AWS_PROFILE and AWS_DEFAULT_REGION set the account and region of --to. Exits with 1 if
+    an event differs from the recorded one, or cannot be read. Safe to repeat: each run appends the missing events. If
+    interrupted, run it again.
 
     \b
     Examples:

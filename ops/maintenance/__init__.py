@@ -1,1 +1,1 @@
-"""Operations on a stage's data: verify, rebuild, replay, redrive, adjust, show, query, purge, export, import, copy."""
+"""Operations on a stage's data, such as verify, rebuild, replay, redrive, adjust, purge, export, import and copy."""
