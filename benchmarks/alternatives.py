@@ -40,9 +40,11 @@ _MARKED = "ConditionalCheckFailed"
 @dataclass(frozen=True, slots=True)
 class Alternative:
     """
-    A design: how to make its worker from a client, an event's write units on the counter's item, and what it lacks.
+    A design that `make cost` and the measurements compare with this one.
 
-    With `fifo`, its queue is a FIFO queue, which drops a message with the same body as one of the last five minutes.
+    `worker` makes a worker from a DynamoDB client. `counter_units` are an event's write units on the counter's item.
+    `lacks` describes what the design lacks. With `fifo`, its queue is a FIFO queue, which drops a message with the same
+    body as one of the last five minutes.
     """
 
     name: str

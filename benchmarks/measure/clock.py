@@ -1,8 +1,9 @@
 """
 Simulated time: the application's own code runs, and only its pauses take time.
 
-One thread runs at a time. When this thread waits, the clock advances to the end of the shortest wait, and its thread
-runs. A run takes the same simulated time on any machine, and makes the same requests in the same order each time.
+One thread runs at a time. When it waits, the clock advances to the earliest end of a wait, and the thread that waited
+until then runs. A run takes the same simulated time on any machine, and makes the same requests in the same order each
+time.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Clock:
 
 @dataclass
 class _Task:
-    """A submitted function. The pool runs all its functions when the first result is read."""
+    """A submitted function. The pool runs all its functions when the first result is read or its `with` block ends."""
 
     pool: _Pool
     function: Callable[[], Any]
@@ -101,7 +102,7 @@ class _Task:
 
 
 class _Pool(contextlib.AbstractContextManager["_Pool", None]):
-    """The methods of `ThreadPoolExecutor` that the writer uses, in simulated time."""
+    """A replacement for `ThreadPoolExecutor` in simulated time, with the methods that the writer uses."""
 
     def __init__(self, clock: Clock, workers: int) -> None:
         self._clock = clock

@@ -85,7 +85,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def _list_programs() -> dict[str, str]:
-    """Return the programs by name: for each function, its imports, and its complete start with its client."""
+    """Return the programs by name: `import boto3`, also with a client, and the imports and start of each function."""
     programs = {
         scope.START_UNIT: "import boto3",
         f"{scope.START_UNIT}, with a client": "import boto3; boto3.client('dynamodb')",
@@ -113,7 +113,11 @@ def make_package(stage: str, folder: Path, **changes: Any) -> Path:
 
 
 def _make_packages(folder: Path) -> dict[str, int]:
-    """Unpack each package into a folder of the same name (ours into `task`), and return the sizes of the archives."""
+    """
+    Make the packages, and return the sizes of their archives.
+
+    The packages that are started are unpacked: ours, with SQL, into `task`, and the others into folders of their names.
+    """
     os.environ.update(_ENVIRONMENT)
     compile_sdk()
     (folder / "bare").mkdir()
@@ -150,7 +154,11 @@ def run_python(arguments: list[str], folder: Path) -> str:
 
 
 def _summarize(starts: list[tuple[float, int]], unit: list[float]) -> dict[str, float]:
-    """Return median, minimum and quartiles of these times, as multiples of the unit, and the number of modules."""
+    """
+    Return the number of modules, and the median, minimum and quartiles of these times.
+
+    The minimum is a multiple of the minimum of `unit`; the others are multiples of its median.
+    """
     seconds = [each for each, _ in starts]
     low, middle, high = (round(quarter / median(unit), 3) for quarter in quantiles(seconds, n=4))
     least = round(min(seconds) / min(unit), 3)

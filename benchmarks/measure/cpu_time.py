@@ -1,9 +1,9 @@
 """
-Measure the CPU time of the functions, compare it with that of bare boto3 calls for the same writes, and profile it.
+Measure the CPU time of the functions, and compare it with that of bare boto3 calls for the same writes.
 
 The bare calls are recorded from the functions, so they have the same parameters, already prepared. The functions run in
 this process and the embedded AWS in another. The compared programs take turns within a round, so other load on the
-machine affects all of them equally.
+machine affects all of them equally. A command and the counting of a batch are also profiled.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _PACKAGES: Final = ("botocore", "boto3", "pynamodb", "chalice", "chalicelib", "a
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The bare calls, the programs to compare with them, and the share of the repetitions that is enough."""
+    """The bare calls, the programs to compare with them, and the share of the usual repetitions to make."""
 
     bare: Prepare
     others: Mapping[str, Prepare]
@@ -58,7 +58,7 @@ class Comparison:
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
-    """Measure on a separate embedded AWS."""
+    """Measure CPU times and profiles on a separate embedded AWS."""
     with environment.embedded_aws():
         return measure_ratios(*((3, 5) if quick else (9, 40)))
 
@@ -81,7 +81,7 @@ def measure_ratios(rounds: int, repeats: int) -> dict[str, Any]:
 
 
 def list_comparisons(database: Any, queue: Any) -> dict[str, Comparison]:
-    """Return the comparisons by name. These clients, of DynamoDB and SQS, make the bare calls."""
+    """Return the comparisons by name. The clients `database` (DynamoDB) and `queue` (SQS) make the bare calls."""
     clients = _Clients(database, queue)
     minimal = _minimal_app(database)
     commands: dict[str, Prepare] = {
@@ -110,7 +110,7 @@ def list_comparisons(database: Any, queue: Any) -> dict[str, Comparison]:
 
 
 def compare(comparison: Comparison, rounds: int, repeats: int) -> dict[str, Any]:
-    """Return the CPU time of the bare calls in ms, and the ratio of each program in each round."""
+    """Return the median CPU time of the bare calls in ms, and each program's ratio to the bare calls in each round."""
     programs = {"bare": comparison.bare, **comparison.others}
     repeats = max(2, int(repeats * comparison.share))
     for prepare in programs.values():  # fills connections and caches
@@ -225,7 +225,7 @@ def _record_requests(run: Run) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _profile(prepare: Prepare, repeats: int) -> dict[str, Any]:
-    """Return the functions that take the most time themselves, and the time of each package, as shares of the total."""
+    """Return the shares of the total time: of the functions that take the most without callees, and of each package."""
     runs = [prepare() for _ in range(repeats)]
     profile = cProfile.Profile(time.process_time)
     for run in runs:

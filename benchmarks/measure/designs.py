@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Design:
     """
-    The parts of a design: how it sends events, its queue and messages, its workers, and how to read a counter's value.
+    A design: how it sends events, its queue and messages, its workers, and how to read a counter's value.
 
     `send` and the workers make requests through the engine's gate. If one of them raises, the caller repeats the whole
     call. `encode` returns the bodies of the messages that `send` sends. `worker` returns the worker with this number,
@@ -51,7 +51,11 @@ class Design:
 
 @contextlib.contextmanager
 def connect(engine: Engine) -> Iterator[list[Design]]:
-    """Provide each design with its own empty tables and queues, and discard the output of the functions."""
+    """
+    Provide all designs, each with its own queue, and discard the output of the functions.
+
+    The alternatives share their tables, which are empty at first.
+    """
     with engine.serve_clients(*alternative_clients()), contextlib.redirect_stdout(io.StringIO()):
         alternatives.provision(engine.client("dynamodb"))
         aws_sqs.queue_url.cache_clear()
@@ -85,7 +89,7 @@ def drain(engine: Engine, queue_url: str) -> list[str]:
 
 
 def pass_time(engine: Engine, seconds: int) -> None:
-    """Age the entries of FIFO queues, idempotency tables and client tokens by this time. Do not change the clock."""
+    """Age the entries of FIFO queues, idempotency tables and client tokens by `seconds`, without changing the clock."""
     from ministack.services import dynamodb, sqs  # noqa: PLC0415  (the engine has set their logging)
 
     for _, queue in sqs._queues.all_items():

@@ -64,12 +64,12 @@ class Trial:
         return designs.drain(self.engine, self.design.queue_url)
 
     def work(self, bodies: Sequence[str], fault: Fault = faults.no_fault) -> None:
-        """Deliver these messages as one batch until they are acknowledged, with the fault at the first delivery."""
+        """Deliver these messages as one batch until they are acknowledged, with the fault on the first delivery."""
         work = self.design.worker(0)
         self._repeat(lambda: work(bodies), fault)
 
     def work_concurrently(self, batches: Sequence[Sequence[str]], chance: random.Random) -> None:
-        """Interleave a worker for each batch at random, request by request, and redeliver to workers that fail."""
+        """Interleave a worker for each batch at random, request by request. Redeliver batches whose workers fail."""
         workers: dict[str, Callable[[], Any]] = {
             str(number): functools.partial(self.design.worker(number), bodies) for number, bodies in enumerate(batches)
         }
@@ -99,7 +99,7 @@ class Trial:
 
 @dataclass
 class Trials:
-    """The trials of one design, and the requests of its sender and its worker without a fault."""
+    """The trials of one design, and the operations that its sender and its worker request if there is no fault."""
 
     engine: Engine
     design: Design
@@ -159,7 +159,7 @@ def _regroup(seed: int, trial: Trial) -> None:
 
 
 def _repeat_later(seconds: int, is_sent: bool, trial: Trial) -> None:
-    """Deliver the messages, or send the events, again after this time."""
+    """Count the events. After `seconds`, deliver their messages again, or with `is_sent`, send the events again."""
     bodies = trial.send(trial.events)
     trial.work(bodies)
     designs.pass_time(trial.engine, seconds)
@@ -176,7 +176,7 @@ def _race(same_messages: bool, seed: int, trial: Trial) -> None:
 def _each_request(
     *kinds: Fault, attempts: Sequence[bool] = (False, True), only: Sequence[str] = ()
 ) -> Callable[[Trials], Iterator[Script]]:
-    """Inject the fault into each request of the sender and of the worker, at its first or at every attempt."""
+    """Inject the fault into each request of the sender and of the worker, on its first or on every attempt."""
 
     def strike(at: int, fault: Fault, every_attempt: bool, is_sender: bool, trial: Trial) -> None:
         disturbance = faults.Disturbance(at, fault, every_attempt)
@@ -194,7 +194,7 @@ def _each_request(
     return scripts
 
 
-#: All points at which each fault can affect a design.
+#: The runs with each fault. A fault of a request is injected into each request; schedules are random, with fixed seeds.
 FAULTS: dict[str, Callable[[Trials], Iterator[Script]]] = {
     "nothing goes wrong": lambda _: iter([lambda trial: trial.work(trial.send(trial.events))]),
     "an event is sent twice, and both are in one batch": lambda _: iter(

@@ -38,7 +38,11 @@ print((time.process_time() - before) * 1000)
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
-    """Measure on a separate embedded AWS, in a process that has not imported the application."""
+    """
+    Measure start times, and on a separate embedded AWS, bytes and CPU times.
+
+    The process must not have imported the application, because the application reads the fronts when it is imported.
+    """
     starts = _measure_starts(3 if quick else 25)
     os.environ.update(FRONT=",".join(_HOSTS), FRONT_SECRETS=hashlib.sha256(_SECRET.encode()).hexdigest())
     with environment.embedded_aws():
@@ -46,7 +50,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def _measure_starts(rounds: int) -> list[float]:
-    """Return the ratio of the start times in each round. A round starts both handlers, each in its own process."""
+    """Return the start time of `app.serve` in each round, as a multiple of that of `app.app`, in separate processes."""
     cold_start.compile_sdk()
     with tempfile.TemporaryDirectory(dir=os.environ["LOCAL_FOLDER"]) as name:
         package = cold_start.make_package(stages.LOCAL_STAGE, Path(name) / "work", front=tuple(_HOSTS))

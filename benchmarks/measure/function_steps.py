@@ -40,7 +40,7 @@ _AT_ONCE: Final = 8
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
-    """Measure on a separate embedded AWS."""
+    """Measure the steps of the functions and of the alternatives' workers, on a separate embedded AWS."""
     with environment.embedded_aws():
         return measure_steps(repeats=3 if quick else 15)
 
@@ -111,7 +111,7 @@ def _prepare_worker(alternative: alternatives.Alternative, database: Any, size: 
 
 
 def _event_bytes() -> int:
-    """Return the size of an event in the log."""
+    """Return the size of an event in the log, in bytes."""
     run = workloads.keyed_increment()
     with aws_requests.record() as requests, contextlib.redirect_stdout(io.StringIO()):
         run()
@@ -120,7 +120,7 @@ def _event_bytes() -> int:
 
 
 def _answer_bytes(answer: dict[str, Any] | None) -> int:
-    """Return the size of a response to a client. Other functions respond only to the platform."""
+    """Return the size of a response to a client, in bytes, or 0 for functions that respond only to the platform."""
     if answer is None or "headers" not in answer:
         return 0
     headers = "".join(f"{name}: {value}\r\n" for name, value in answer["headers"].items())

@@ -23,7 +23,7 @@ _begun: dict[tuple[str, int, int], list[tuple[str, str]]] = {}
 
 
 def scan(data: dict[str, Any]) -> Any:
-    """Return one page of a plain scan. Pass on a scan with a filter, a projection expression or other parameters."""
+    """Return one page of a scan. Pass scans with a filter or other unsupported parameters to the original function."""
     if any(value for name, value in data.items() if name not in _KNOWN and name != "ReturnConsumedCapacity"):
         return _ORIGINAL(data)
     table = dynamodb._tables[data["TableName"]]

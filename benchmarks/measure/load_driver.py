@@ -83,7 +83,7 @@ def deploy_system(place: stack.LocalSystem) -> Iterator[str]:
 
 
 def send(api: str, rate: float, span_s: float, counters: int = 1) -> Sent:
-    """Send increments of new counters, which take turns, at this rate per second for this time."""
+    """Send `rate` increments per second for `span_s` seconds, to `counters` new counters in turn."""
     names = [f"driven-{uuid.uuid4().hex[:8]}" for _ in range(counters)]
     sent, lock = Sent(began_s=time.time()), threading.Lock()
     began, began_busy_s = time.monotonic(), busy_s()
@@ -108,7 +108,7 @@ def read_lines(sent: Sent) -> Lines:
     Wait until these increments are counted, and return the log lines about them.
 
     Raises:
-        RuntimeError: the increments are not counted within two minutes.
+        RuntimeError: for about two minutes, the logs do not show all increments as counted.
     """
     wanted = sent.recorded_s.keys()
     for _ in range(_ALL_COUNTED_WITHIN_S):
@@ -138,7 +138,7 @@ def read_lines(sent: Sent) -> Lines:
 
 
 def find_time(line: Mapping[str, Any]) -> float:
-    """Return the time of a line in seconds, to a millisecond."""
+    """Return the time of a log line in seconds since 1970, to the millisecond."""
     return datetime.fromisoformat(line["timestamp"]).timestamp()
 
 
@@ -156,7 +156,7 @@ def count_busy_processors(span_s: float) -> float:
 
 
 def _read_lines(function: str, message: str, since_s: float) -> list[dict[str, Any]]:
-    """Return a function's lines with this message since this time."""
+    """Return a function's log lines with this message since this time."""
     lines = [json.loads(event["message"]) for event in _filter_events(function, '"message"', since_s)]
     return [line for line in lines if line["message"] == message]
 

@@ -4,7 +4,7 @@ Measure what each phase of an increment costs: write units, read units, requests
 Units are counted by AWS's published rules (testkit/aws_requests.py), in simulated time.
 
 This design archives old entries from time to time. Its counting is therefore measured in the steady state: over whole
-cycles of the archive, without the first ones. Each counter's events are spread evenly over one second, and counted at
+cycles of the archive, without the first two. Each counter's events are spread evenly over one second, and counted at
 its end. Counters share no request, so a few counters of a batch represent all of them. The alternatives keep no state
 that changes the cost of a batch, so one batch of new counters is measured for them.
 """
@@ -63,7 +63,7 @@ _MARKS: Final[dict[str, Row]] = {
 
 
 def measure(*, quick: bool) -> dict[str, list[Row]]:
-    """Measure on a separate engine."""
+    """Measure the costs of an increment with each design, on a separate engine."""
     return measure_designs(environment.new_engine(), scope.BATCHES[: 2 if quick else None])
 
 

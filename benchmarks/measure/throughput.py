@@ -153,7 +153,7 @@ def _is_acknowledged(count: Callable[[Sequence[str]], None], batch: list[str]) -
 
 
 def _make_batches(design: Design, counter_ids: list[str], size: int, time: Clock) -> Iterator[list[str]]:
-    """Yield message bodies endlessly: events of counters that take turns, recorded when a worker receives them."""
+    """Yield batches endlessly, as message bodies. Counters take turns; events are recorded when a worker gets them."""
     for number in itertools.count():
         recorded_at_ms = time.time_ns() // 1_000_000
         numbers = range(number * size, (number + 1) * size)

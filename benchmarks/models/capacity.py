@@ -41,7 +41,7 @@ class Case:
     @property
     def stream_shards(self) -> int:
         """
-        The shards of the stream that receive events: one for each partition of the log.
+        The number of stream shards that receive events: one for each partition of the log.
 
         One counter has a partition for each of its parts. Many counters use all partitions. A new table has four.
         """

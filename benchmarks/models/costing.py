@@ -149,7 +149,7 @@ class Costs:
         )
 
     def price_requests(self, request: Step) -> float:
-        """Return the cost of a million requests that no stream or queue passes on."""
+        """Return the cost of a million requests, without the stream, the queue and counting."""
         run = self.setup.price_run("api_handler", request)
         return MILLION * (self.front.price(request.answer_bytes) + run + _price_units(request) + _price_logs(request))
 
@@ -178,7 +178,7 @@ class Costs:
 
 @functools.cache
 def counting_units(events: int, span_ms: int) -> steady_state.Units:
-    """Return the units of counting an event. Each message has this number of a counter's events from this span."""
+    """Return the units of counting one event, if each message has `events` events of a counter from `span_ms` ms."""
     return steady_state.measure(steady_state.in_order(events, span_ms))
 
 

@@ -76,9 +76,9 @@ class Result:
     """
     The outcome after the warm-up.
 
-    `lags_s` contains lags, each with its number of events, and `oldest_s` the lag of the first event of each run of
-    `project`. `waiting` events are still uncounted at the end. `retries_exhausted` events were left to the queue after
-    the last attempt. `units` are known for one counter only, and include conflicts.
+    `lags_s` contains lags, each with its number of events, and `oldest_s` the lag of the first event each time that
+    messages are counted. `waiting` events are still uncounted at the end. `retries_exhausted` events were left to the
+    queue after the last attempt. `units` are known for one counter only, and include conflicts.
     """
 
     counted: int = 0
@@ -93,7 +93,7 @@ class Result:
     oldest_s: list[float] = field(default_factory=list)
 
     def lag_s(self, share: float) -> float:
-        """Return the lag that this share of the events do not exceed."""
+        """Return the lag that this share of the events does not exceed."""
         ordered = sorted(self.lags_s)
         wanted = share * sum(weight for _, weight in ordered)
         reached = itertools.accumulate(weight for _, weight in ordered)

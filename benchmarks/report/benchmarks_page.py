@@ -58,7 +58,7 @@ def _view_request_costs(raw: Any) -> dict[str, Any]:
 def _list_totals(
     raw: Any, measure: str, batches: list[int], spreads: list[int]
 ) -> Iterator[tuple[str, str, list[float | None]]]:
-    """Yield each design and number of counters, with its costs by batch. Numbers that all cost the same share a row."""
+    """Yield each design and number of counters, with costs by batch; "any" if the number makes no difference."""
     for design in scope.DESIGNS:
         rows = [[increment_cost(raw, design, events, spread, measure) for events in batches] for spread in spreads]
         if len({tuple(map(format_short, row)) for row in rows}) == 1:

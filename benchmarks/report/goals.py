@@ -40,7 +40,7 @@ def list_request_cost_goals(raw: Any) -> Iterator[Goal]:
 
     for events, most in scope.MOST_UNITS.items():
         costs = [results.ordered_cost(raw, order, events) for order in results.distinct(raw["orders"], "order")]
-        yield limit(f"increment of one counter, batches of {events:,}, in any order", max(costs), most)
+        yield limit(f"increment of one counter, batches of {events:,}, in each measured order", max(costs), most)
     spread = max(results.distinct(raw["cells"], "spread"))
     apart = results.increment_cost(raw, scope.OURS, spread, spread, "write_units")
     if apart is not None:

@@ -126,7 +126,7 @@ def _draw_latency(raw: Any) -> Iterator[tuple[str, str]]:
         series = {f"lag, {name}": [(row["rate"], row["lag_ms"][name]) for row in rows] for name in ("p99", "p50")}
         for part, name in scope.LAG_PARTS.items():
             series[f"{name}, mean"] = [(row["rate"], row["parts_ms"][part]["mean"]) for row in rows]
-        yield "latency", draw_lines("Lag of one counter and its parts", "increments a second", "ms", series)
+        yield "latency", draw_lines("Lag of one counter, and its phases", "increments a second", "ms", series)
 
 
 def _draw_batching_windows(raw: Any) -> Iterator[tuple[str, str]]:
