@@ -76,9 +76,10 @@ def get_caller() -> str:
 
 def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
     """
-    Record the adjustment after the operator confirms it, unless it was recorded before or changes nothing.
+    Record the adjustment after the operator confirms it. With `dry_run`, only describe it.
 
-    Show the key first: if this process ends without a message, the adjustment can be repeated safely.
+    An adjustment that was recorded before, or that changes nothing, needs no confirmation and is not recorded. Before
+    recording, show the key: if this process ends without a message, the adjustment can be repeated safely.
 
     Raises:
         OperatorError: the adjustment is refused, or its outcome is unknown. The message says what to do.
@@ -106,7 +107,7 @@ def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
 
 def _record(adjustment: Adjust) -> Outcome:
     key = _quote_key(adjustment)
-    advice = f"The adjustment may have been recorded. Run the command again with {key}: it is recorded once."
+    advice = f"The adjustment may have been recorded. Run the command again with {key}, which cannot record it twice."
     try:
         click.echo(f"Recording with {key}.", err=True)
         return _describe_result(adjustment, command_handlers.adjust(adjustment))

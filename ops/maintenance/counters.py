@@ -30,7 +30,11 @@ _PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change to a set of the catalog: its name, whether it gains or loses entries, and the word that reports it."""
+    """
+    A change to the set `set_name` of the catalog, which adds or removes entries.
+
+    The message about the change begins with the word `done`.
+    """
 
     set_name: str
     adds: bool
@@ -122,13 +126,13 @@ def build_start(name: str, value: int, reason: str, who: str | None, key: str) -
 
 
 def read() -> Catalog:
-    """Read the catalog. One strongly consistent read."""
+    """Read the catalog, with one strongly consistent read."""
     item = find_item()
     return _to_catalog({name: getattr(item, name) or () for name in _SETS})
 
 
 def read_verdicts(settings: Settings, verdict: Verdict) -> Callable[[str], bool]:
-    """Read the catalog, and return a function that checks whether a counter has this state."""
+    """Read the catalog, and return a function that checks whether a counter has this verdict."""
     allowed, catalog = Names(settings.counters or ()), read()
     return lambda counter_id: judge(counter_id, allowed, catalog) is verdict
 

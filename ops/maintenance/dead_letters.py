@@ -108,7 +108,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedLetters:
-    """The selected dead letters, and all received messages by projection: `in_flight`."""
+    """The selected dead letters (`letters`), and the received messages of each projection (`in_flight`)."""
 
     letters: list[DeadLetter]
     in_flight: "dict[str, InFlightMessages]"
@@ -148,10 +148,11 @@ def receive(settings: Settings, selection: Selection) -> Iterator[ReceivedLetter
 
 def read_note(body: str) -> EventSelection | None:
     """
-    If the body is a note on a discarded batch, return the selection of the batch's events, with a margin; else None.
+    If the body is a note on a discarded batch, return a selection that covers the batch's events; else None.
 
-    The note contains the times, to the second, at which the stream received the first and the last record. See the
-    Lambda developer guide, "Retain discarded batch records for a DynamoDB event source".
+    The note contains the times, to the second, at which the stream received the first and the last record. The
+    selection extends this range by a margin at both ends. See the Lambda developer guide, "Retain discarded batch
+    records for a DynamoDB event source".
     """
     try:
         batch = json.loads(body)["DDBStreamBatchInfo"]

@@ -84,7 +84,7 @@ def resolve_target(name: str) -> Target | None:
     if not file.parent.is_dir():
         raise InputError(f"No such folder: {file.parent}.")
     if file.exists() and not file.is_file():
-        raise InputError(f"FILE must be a regular file, s3://BUCKET/KEY, or - for standard output (got {name}).")
+        raise InputError(f"FILE must be a regular file, s3://BUCKET/KEY, or - for standard output, got {name}.")
     return Target(file)
 
 
@@ -147,7 +147,7 @@ def _upload(draft: Path, url: str) -> None:
 
 
 def write_manifest(file: Path, stage: str, facts: dict[str, Any]) -> None:
-    """Write the manifest next to this file of the stage's events."""
+    """Write the manifest next to a file that contains events of the stage."""
     content = {"format": FORMAT, "stage": stage, **facts}
     _locate_manifest(file).write_text(f"{json.dumps(content, indent=2)}\n", encoding="utf-8")
 

@@ -51,9 +51,9 @@ def export(
     """
     Write the selected events to the target, or to standard output if it is None, ordered by time, counter and id.
 
-    The file contains every selected event that was in the log when the export began. The next call with the same
-    selection, file and log table resumes an interrupted export, up to six hours after its start. An export to standard
-    output starts over. Memory use does not grow with the log.
+    The file contains every selected event that was in the log when the export began and that this version can read.
+    The next call with the same selection, file and log table resumes an interrupted export, up to six hours after its
+    start. An export to standard output starts over. Memory use does not grow with the log.
     """
     with _open_staging(target) as db:
         after, resumed_after = db.resume(_identify(settings, selection), from_start=from_start)
@@ -85,7 +85,7 @@ class _Staging(TemporaryDatabase):
 
     def resume(self, owner: str, *, from_start: bool = False) -> tuple[LogPosition | None, int]:
         """
-        Return the position of this owner's interrupted export and its number of events. If there is none, start over.
+        Return the position of this owner's interrupted export, and how many events it has collected, or start over.
 
         Drop the state of another owner, and state that is more than six hours old. With `from_start`, drop any state.
         """

@@ -1,7 +1,8 @@
 """
-Import: append the events of files that a stage's log lacks.
+Import: append those events of files that a stage's log lacks.
 
-A CSV file contains start values of counters that move here from another service. They are recorded as adjustments.
+A CSV file contains start values of counters that move here from another service. The start values are recorded as
+adjustments.
 """
 
 import csv
@@ -32,7 +33,7 @@ def is_csv(name: str) -> bool:
 
 def import_files(settings: Settings, names: Sequence[str], note: Note | None, rate: int, *, dry_run: bool) -> Outcome:
     """
-    Append the events of these files that the log lacks: see `append_missing`.
+    Append those events of these files that the log lacks: see `append_missing`.
 
     An invalid line is a problem, and so is a file with a malformed manifest or one that differs from its manifest.
     `note` is required if one of the files is CSV.

@@ -1,9 +1,9 @@
 """
 Append the events that a stage's log lacks. The events come from files or from another log table.
 
-DynamoDB charges for a refused write as for a successful one. Therefore, look up a chunk of events before appending it,
-unless the log had no event of the last completed chunk. A repeated run costs only reads, and continues where an
-interrupted run stopped.
+DynamoDB charges as much for a refused write as for a successful one. Therefore, look up a chunk of events before
+appending it, unless the log had no event of the last completed chunk. A repeated run costs only reads, and continues
+where an interrupted run stopped.
 """
 
 import contextvars
@@ -58,7 +58,7 @@ class Candidate:
     is_same: Callable[[Event, Event], bool]
 
     def refuse(self, recorded: Event | Unreadable) -> Problem:
-        """Return the problem: a different event is already recorded with this id."""
+        """Return the problem that a different event is already recorded with this id."""
         what = (
             f"an event that this version cannot read ({recorded.reason})"
             if isinstance(recorded, Unreadable)
@@ -107,12 +107,12 @@ def append_missing(  # noqa: PLR0913  (decisions of the caller)
     Append the events among these records that the log lacks, at most `rate` per second.
 
     An event that the log already has is skipped. If it differs from the recorded event with its id, it is a problem. A
-    purge is also appended to each part of this stage. If the call is interrupted at any point, the next call with the
-    same records appends the rest. With `dry_run`, read and report only. Memory use does not grow with the number of
-    records, which is `total`, if known.
+    purge is appended to the partition of each part that the counter has in this stage. If the call is interrupted at
+    any point, the next call with the same records appends the rest. With `dry_run`, read and report only. Memory use
+    does not grow with the number of records, which is `total`, if known.
 
     `present` is the number of further events that the log already has. `following` is the command to run next, which
-    the outcome names. Default: none if no event was appended, `rebuild` if a purge was appended, else `verify`.
+    the outcome names. Default: none if no event was appended, `rebuild` if the records include a purge, else `verify`.
     """
     result = _Result(present=present)
     is_unknown = counters.read_verdicts(settings, Verdict.UNKNOWN)
@@ -171,8 +171,8 @@ def _to_outcome(settings: Settings, result: _Result, following: str, *, dry_run:
     if unknown:
         more = " and others" if len(result.unknown_counters) > len(unknown) else ""
         lines.append(
-            f"Clients cannot read these counters: {', '.join(unknown)}{more}. Run `python -m ops counters add`, or set "
-            "COUNTERS."
+            f"Clients cannot read these counters: {', '.join(unknown)}{more}. Run `python -m ops counters add`, or "
+            "`show` for hidden counters, or set COUNTERS."
         )
     if appended and not following:
         following = "rebuild" if result.has_purges else "verify"
@@ -218,7 +218,7 @@ def _drop_repeated(chunk: Sequence[Candidate], result: _Result) -> list[Candidat
 
 
 def _append(chunk: Sequence[Candidate], *, reads_first: bool, dry_run: bool) -> _Result:
-    """Append the events of the chunk that the log lacks, or with `dry_run` only find them."""
+    """Append those events of the chunk that the log lacks. With `dry_run`, only find them."""
     result = _Result()
     candidates = _drop_repeated(chunk, result)
     recorded: dict[LogPosition, Event | Unreadable] = {}

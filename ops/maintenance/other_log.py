@@ -1,5 +1,5 @@
 """
-Append the events of another log that the stage's log lacks.
+Append those events of another log that the stage's log lacks.
 
 The other log is a table that AWS restored, or the log of another stage. Both logs may be in use meanwhile.
 """
@@ -42,7 +42,7 @@ _ALL = "*"
 
 def restore(settings: Settings, table: str, rate: int, *, dry_run: bool) -> Outcome:
     """
-    Append the events of the restored table that the stage's log lacks, at most `rate` events per second.
+    Append those events of the restored table that the stage's log lacks, at most `rate` events per second.
 
     An event that the log has is skipped, even if a client has since recorded it again with its idempotency key. An
     event that differs from the recorded event, or cannot be read, is a problem. Memory use does not grow with the logs.
@@ -54,11 +54,11 @@ def restore(settings: Settings, table: str, rate: int, *, dry_run: bool) -> Outc
 
 def copy(settings: Settings, source: Settings, client: "DynamoDBClient", rate: int, *, dry_run: bool) -> Outcome:
     """
-    Append the events of the source's log that the stage's log lacks, at most `rate` events per second.
+    Append those events of the source's log that the stage's log lacks, at most `rate` events per second.
 
     Like `restore`: an event that the log has is skipped, even if a client recorded it in both stages with its
-    idempotency key. The outcome also names the entries of the source's catalog that the stage's catalog lacks. `client`
-    is a DynamoDB client for the source's account and region.
+    idempotency key. The outcome also lists the commands that add those entries of the source's catalog that the stage's
+    catalog lacks. `client` is a DynamoDB client for the source's account and region.
     """
     outcome = _append_missing(
         settings, client, source.event_log_table, rate, is_same=have_same_content, dry_run=dry_run
@@ -67,7 +67,10 @@ def copy(settings: Settings, source: Settings, client: "DynamoDBClient", rate: i
     facts = {**outcome.facts, "from": source.stage, "catalog": advice}
     lines = [*(outcome.lines or [])]
     if advice:
-        lines += [f"The catalog of stage {source.stage} has entries that stage {settings.stage} lacks:", *advice]
+        lines += [
+            f"The catalog of stage {source.stage} has entries that stage {settings.stage} lacks. To add them:",
+            *advice,
+        ]
     return replace(outcome, facts=facts, lines=lines)
 
 
@@ -82,7 +85,7 @@ def _append_missing(  # noqa: PLR0913  (decisions of the caller)
     dry_run: bool,
 ) -> Outcome:
     """
-    Append the events in `table` that the stage's log lacks. `client` is a client for the table's account and region.
+    Append those events in `table` that the stage's log lacks. `client` is a client for the table's account and region.
 
     `is_same` compares a recorded event with the event in the table. `check` may refuse the table by its description.
     """
@@ -105,7 +108,11 @@ def _is_restored(recorded: Event, restored: Event) -> bool:
 
 
 def _check_source(own_table: str, restored: dict[str, Any]) -> None:
-    """Check that AWS restored the table from the stage's log, or from a table that is named after it."""
+    """
+    Check that AWS restored the table from the stage's log, or from a table that is named after it.
+
+    If the table's description does not name the source, check the table's own name instead.
+    """
     name = restored["TableName"]
     source = restored.get("RestoreSummary", {}).get("SourceTableArn", name).rpartition("/")[2]
     if source != own_table and not source.startswith(f"{own_table}-"):
@@ -162,10 +169,10 @@ def _scan(client: "DynamoDBClient", table: str) -> Iterator[Event | Unreadable]:
 
 class _Difference(TemporaryDatabase):
     """
-    The events of another log that this stage's log lacks, in a temporary file.
+    The events that another log has and this stage's log lacks, in a temporary file.
 
     The file takes about 100 bytes per event of this stage's log, and 300 per missing event. Reading both logs in full
-    costs a twentieth of looking up each event in this stage's log by its id.
+    costs about a twentieth as much as looking up each event in this stage's log by its id.
     """
 
     def __init__(self) -> None:

@@ -89,7 +89,7 @@ def stage_comparisons(
 
 
 def get_repairs(selected: Sequence[Projection]) -> dict[str, Repair]:
-    """Return the repair of each of these projections, by name."""
+    """Return the function that repairs each of these projections, by the projection's name."""
     known = {name: maintenance.repair for name, maintenance in MAINTENANCE.items() if maintenance.repair}
     _check_support("rebuild", selected, known)
     return {projection.name: known[projection.name] for projection in selected}

@@ -66,6 +66,8 @@ def purge(  # noqa: PLR0913  (decisions of the caller)
     """
     Purge the counters that these names and patterns select. Before that, call `confirm` with a question.
 
+    With `dry_run`, only report the number of counters, their events and their total value.
+
     Refuses all counters if one of them accepts increments (`is_open`). Also refuses each counter with events that are
     uncounted, unreadable or less than a minute old, and purges the others. If a call is interrupted, at any point, the
     next call completes the purge. Safe while workers count: no total of another counter changes. Memory use does not

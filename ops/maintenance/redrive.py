@@ -137,7 +137,7 @@ def _write_copy(folder: Path, stage: str, received: ReceivedLetters) -> str:
 
 
 def _list_queues(letter: DeadLetter, settings: Settings) -> list[str]:
-    """Return the queues that a dead letter goes to: the queue of its projection, or all queues."""
+    """Return the queues that a dead letter goes to: the queue of its projection, or the queues of all projections."""
     is_for_all = letter.source == STREAM_SOURCE
     return [
         projection.queue(settings.stage)

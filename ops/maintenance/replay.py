@@ -128,7 +128,7 @@ def _to_outcome(names: list[str], so_far: Checkpoint, resumed_after: int, *, dry
     )
     lines = [
         f"{count(so_far.events, 'event')} {verb}{queues} in {count(so_far.messages, 'message')}"
-        f"{' each' if len(names) > 1 else ''}. Counted events stay counted once."
+        f"{' each' if len(names) > 1 else ''}. Events that are already counted are not counted again."
     ]
     if resumed_after:
         lines.append(f"{resumed_after:,} of them were sent by an earlier, interrupted run.")
@@ -144,7 +144,7 @@ def send(queue: str, messages: Iterable[str]) -> None:
 
 
 def _identify(settings: Settings, selection: Selection) -> dict[str, Any]:
-    """Describe the replay to which a checkpoint belongs, as read from JSON. Tables that were created again differ."""
+    """Describe the replay to which a checkpoint belongs, as JSON. A table that was created again is another table."""
     tables = lookups.table_ids(settings.event_log_table, settings.counters_table, settings.archive_table)
     owner = {"stage": settings.stage, "tables": tables, "selection": asdict(selection)}
     stored: dict[str, Any] = json.loads(json.dumps(owner))

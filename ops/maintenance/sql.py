@@ -2,8 +2,8 @@
 Read-only queries on the SQL read model.
 
 Each query has its own connection, and a transaction in which the database refuses to write
-(`chalicelib/extras/sql/read_only.py`). A server receives a single statement, and describes it before running it. A
-statement without result columns, such as `COPY` to a file, `DO` or `COMMIT`, is not run.
+(`chalicelib/extras/sql/read_only.py`). A server receives a single statement, and describes it before running it.
+There, a statement without result columns, such as `COPY` to a file, `DO` or `COMMIT`, is not run.
 """
 
 import contextlib

@@ -84,7 +84,7 @@ def _write_json(file: TextIO, columns: Sequence[str], rows: Iterator[Sequence[An
 
 
 def _to_json(value: Any) -> str:
-    """Encode a value as JSON. Decimals keep all digits; the `json` module would turn them into floats."""
+    """Encode a value as JSON. Decimals keep all digits; the `json` module cannot encode them."""
     match value:
         case None | bool() | int():
             return json.dumps(value)

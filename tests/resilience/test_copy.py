@@ -180,7 +180,7 @@ def test_copy_names_the_entries_that_the_catalog_lacks(engine):
     outcome = run_copy()
 
     assert outcome.lines[-3:] == [
-        "The catalog of stage source has entries that stage pipeline lacks:",
+        "The catalog of stage source has entries that stage pipeline lacks. To add them:",
         "python -m ops counters add new --stage pipeline",
         "python -m ops counters hide 'spam-*' --stage pipeline",
     ]
