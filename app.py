@@ -232,7 +232,7 @@ def history(counter_id: str) -> Response:
 
 
 def _draw_refusal(error: RequestError) -> Response:
-    """Respond with a badge that gives the reason if the client prefers images. Otherwise, raise the error again."""
+    """Render the refusal as a badge if the client prefers images. Otherwise, raise the error again."""
     from chalicelib.extras import badge as extras_badge
 
     request = _request()

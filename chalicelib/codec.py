@@ -1,9 +1,9 @@
 """
 Encode and decode events. `domain.events` declares the types and the rules of their fields.
 
-In the log, its stream and messages, an event has `type`, `version` and its fields, named by their rules. A message also
-has `counter_id`. The log has `partition` instead: the counter id, with a suffix if counters have several parts
-("clicks#3"). The event id alone determines the part.
+In the log, its stream and messages, an event has `type`, `version` and its fields, named by their rules. In a message,
+`counter_id` is one of these fields. The log has `partition` instead: the counter id, with a suffix if counters have
+several parts ("clicks#3"). The event id alone determines the part.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ _SHORT.maxstring = 60
 #: The attribute of messages whose events are probably counted already. The projector then reads before it writes.
 LIKELY_COUNTED = {"likely_counted": "true"}
 
-#: The limit of a message's events. The queue's limit of 192 KiB also includes the rest of the body and the attributes.
+#: The maximum size of a message's events. The queue's limit of 192 KiB also includes the rest of the body, and the
+#: attributes.
 MESSAGE_BYTES = 180 * 1024
 
 
@@ -140,9 +141,10 @@ def encode_messages(events: Iterable[Event], *, likely_counted: bool = False) ->
 
 def decode_message(body: object) -> tuple[list[Event], list[str]]:
     """
-    Return the valid events in a message body, and a reason for each invalid event. Never raise an error.
+    Return the valid events in a message body, and a reason for each invalid event, or for an unreadable body.
 
-    A parked stream record that an operator sends back unchanged is decoded like a message with one event.
+    Never raise an error. A parked stream record that an operator sends back unchanged is decoded like a message with
+    one event.
     """
     try:
         message = json.loads(body, object_pairs_hook=_build_object) if isinstance(body, str) else None

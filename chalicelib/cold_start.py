@@ -35,10 +35,10 @@ def list_functions(
 
 def preload(function: str) -> None:
     """
-    Import this function's modules, and create its client for AWS, the database or the issuer. Ignore unknown names.
+    Import this function's modules, and create its client for AWS, the database or the issuer.
 
     While a function starts, Lambda gives it one or two whole CPUs. Afterwards, its share depends on its memory.
-    Imports during the first event would take several times as long.
+    Imports during the first event would take several times as long. An unknown `function` is ignored.
     """
     known = list_functions(PROJECTIONS, has_authorizer=True, has_serve=True)
     if function in known:

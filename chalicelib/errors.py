@@ -282,7 +282,7 @@ class ReadModelUnavailableError(UnavailableError):
 
 
 class DamagedReadModelError(ReadModelUnavailableError):
-    """An item of this counter's read model cannot be decoded. `rebuild` repairs it from the log."""
+    """An item of this counter's read model cannot be decoded or updated. `rebuild` repairs it from the log."""
 
     def __init__(self, counter_id: str, detail: str) -> None:
         super().__init__(f"the read model of counter {counter_id} is damaged ({detail}): run rebuild")

@@ -227,7 +227,7 @@ def read_purge(partition: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """The position of an event that this version of the code cannot decode, and the reason."""
+    """The position of an event that the code cannot decode, or that is in a wrong partition, and the reason."""
 
     partition: str
     event_id: str
@@ -301,7 +301,7 @@ def scan_counter(counter_id: str, after: LogPosition | None = None) -> Iterator[
     """
     Yield the counter's events after a position, part by part. The events of a part are ordered by id.
 
-    Every event that is in the log at the start is included.
+    Every event that is in the log when the scan starts is included.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.

@@ -64,7 +64,7 @@ class Projection:
     tables: tuple[Table, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse malformed names, names that each stage itself uses, and tables with too many keys or unknown roles."""
+        """Refuse malformed names, names that each stage uses, and tables with invalid roles or numbers of keys."""
         if self.setting and (not _NAME.fullmatch(self.name) or f"{self.prefix}Counted" in _STAGE_METRICS):
             raise ValueError(
                 f"projection {self.name!r}: the name must be lower-case words joined by hyphens, and not 'not'"

@@ -31,7 +31,7 @@ FRONTS = ("rest", "http", "url")
 #: The CDNs that `deploy` can put in front of the page and the API.
 CDNS = ("none", "cloudfront")
 
-#: The settings that only a REST API can honor.
+#: The settings that require a REST API.
 _REST_SETTINGS = ("WAF", "ACCESS_LOG", "EXPENSIVE_READS_PER_S")
 
 #: The interval of the scheduled check, in seconds.
@@ -350,5 +350,6 @@ def _check_fronts(found: Settings, environment: Mapping[str, str]) -> None:
         raise SettingsError(f"CDN={found.cdn} requires FRONT=url or FRONT=http, which check the CDN's secret")
     if found.cdn != "none" and found.stage == LOCAL_STAGE:
         raise SettingsError(
-            f"CDN must be none in stage {LOCAL_STAGE}: browsers cannot resolve an embedded distribution's domain"
+            f"CDN must be none in stage {LOCAL_STAGE}: browsers cannot resolve the domain that the embedded AWS "
+            "gives a distribution"
         )

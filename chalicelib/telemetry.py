@@ -8,8 +8,9 @@ The ids in these lines follow one increment:
     projected           message_ids: one line for each batch of each projection
     drift               counter_id, event_id: a difference that the scheduled check could not repair
 
-All lines of an invocation contain its `invocation_id`. When the invocation ends, even with an error, its metrics are
-written as one more line in CloudWatch's embedded metric format. Request bodies and idempotency keys are never written.
+All log lines of an invocation contain its `invocation_id`. When the invocation ends, even with an error, its metrics
+are written as one more line, in CloudWatch's embedded metric format. Request bodies and idempotency keys are never
+written.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 Restrict routes to the callers that a setting allows.
 
-API Gateway refuses other callers before it invokes a function.
+API Gateway refuses other callers before it invokes the API's function.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from chalice.app import ChaliceAuthorizer, IAMAuthorizer
 if TYPE_CHECKING:
     from chalice.app import RouteEntry
 
-#: The time for which API Gateway caches the result for a valid token. A token may be accepted for that long after it
-#: expires.
+#: The time for which API Gateway caches the result for a valid token. A token may be accepted for that long, plus the
+#: leeway for clocks, after it expires.
 TOKEN_S = 300
 
 

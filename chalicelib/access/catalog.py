@@ -40,8 +40,7 @@ class Copy:
         another 30 seconds. A process without a copy tries again on each call.
 
         Raises:
-            CatalogUnavailableError: there is no copy, and DynamoDB throttles or refuses the request, or does not
-                respond.
+            CatalogUnavailableError: there is no copy, and the catalog cannot be read; see `find_item`.
         """
         now_ms = clock.now_ms()
         if self._catalog is None or not 0 <= now_ms - self._read_at_ms < MAX_AGE_MS:

@@ -45,7 +45,7 @@ def serve(app: Chalice, settings: Settings, event: Event, context: object) -> di
     """
     Respond to a request from a function URL, an HTTP API or the REST API.
 
-    If FRONT_SECRETS is set, a request in the payload format 2.0 must send one of the secrets in the header
+    If FRONT_SECRETS is set, a request in the payload format 2.0 must have one of the secrets in its header
     `X-Origin-Secret`.
     """
     if event.get("version") != "2.0":

@@ -70,7 +70,9 @@ def render_problem(error: CounterError) -> Response:
             body["detail"] += f" to={formats.format_time(end * 1000)} would be accepted."
         case TooFarBackError(earliest_ms=earliest_ms, latest_ms=latest_ms):
             body["detail"] += f" at={formats.format_time(earliest_ms)} or later would be accepted"
-            body["detail"] += f", and at={formats.format_time(latest_ms)} or earlier." if latest_ms >= 0 else "."
+            body["detail"] += (
+                f", and so would at={formats.format_time(latest_ms)} or earlier." if latest_ms >= 0 else "."
+            )
             body["detail"] += " If the service has reports, the report `value_at` gives the state at any time."
         case UnavailableError(retry_after_s=seconds):
             headers["Retry-After"] = str(seconds)

@@ -65,7 +65,7 @@ class Request:
 
 
 def parse_request(received: GatewayRequest) -> Request:
-    """Parse a request of API Gateway or of Chalice's development server."""
+    """Parse a request from API Gateway or from Chalice's development server."""
     event = received.to_original_event()
     sent = event.get("multiValueHeaders") or {name: [value] for name, value in (event.get("headers") or {}).items()}
     headers: dict[str, list[str]] = {}
@@ -86,7 +86,7 @@ def parse_command(command_type: type[_Command], counter_id: str, request: Reques
 
     Raises:
         BodyTooLargeError, UnsupportedMediaTypeError: the body is longer than `MAX_BODY_BYTES`, or is not declared as
-            JSON.
+            JSON in UTF-8.
     """
     return command_type(
         counter_id=counter_id,

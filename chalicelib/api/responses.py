@@ -133,11 +133,11 @@ def render_preflight(methods: Collection[str]) -> Response:
 
 def add_cors_headers(response: Response, allowed: tuple[str, ...], origin: str | None) -> Response:
     """
-    Let a page of the allowed origins read the response, whether a view or Chalice created it.
+    Let pages of the allowed origins read the response, whether a view or Chalice created it.
 
-    If several origins are allowed, the header names the request's origin or, if it is not one of them, the first of
-    them. Browsers treat a different origin like a missing header. Even if a cache ignores `Vary`, pages of the first
-    origin can read the response to a request without an origin.
+    If several origins are allowed, `Access-Control-Allow-Origin` names the request's origin if it is one of them, else
+    the first of them. Browsers treat a different origin like a missing header. Even if a cache ignores `Vary`, pages of
+    the first origin can read the response to a request without an origin.
     """
     named = origin if origin in allowed else allowed[0]
     for name, value in make_cors_config(named).get_access_control_headers().items():

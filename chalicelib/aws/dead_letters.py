@@ -1,8 +1,9 @@
 """
 Park invalid messages and stream records on a dead-letter queue, with the reason.
 
-The body of a dead letter is the original, so that an operator can send it back unchanged. SQS's redrive policy also
-keeps the body. The message attributes `reason` and `source` describe the dead letter.
+The body of a dead letter is the original message, or the original record as JSON, so that an operator can send it back
+unchanged. A body that SQS would reject is truncated, or encoded as JSON. SQS's redrive policy also keeps the body. The
+message attributes `reason` and `source` describe the dead letter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Derive part keys and partition keys. Only this module knows how many parts this stage's counters have."""
+"""Derive part keys and partition keys from the number of parts of this stage's counters: the setting SHARDS."""
 
 from __future__ import annotations
 

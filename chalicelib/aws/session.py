@@ -49,7 +49,7 @@ def limit_time(received: Any) -> Iterator[None]:
     """
     Limit the requests to AWS in this block to the invocation's remaining time, minus a reserve for the response.
 
-    `received` is the event that Chalice passes to middleware. Outside Lambda, only the timeouts of each request apply.
+    `received` is the event that Chalice passes to middleware. Outside Lambda, only the timeouts of each attempt apply.
     """
     context = getattr(received, "lambda_context", None) or getattr(received, "context", None)
     outer = _time_left_ms.set(getattr(context, "get_remaining_time_in_millis", None))

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from chalicelib.domain.counter import Part
     from chalicelib.domain.entries import Entry
 
-#: Limit of recent entries, so that a counter's item has at most 1 KB, the size of one write unit. Amounts from -128 to
-#: 127 take 23 bytes per entry. With larger amounts, an update may cost one more unit.
+#: Limit of recent entries, so that a counter's item has at most 1 KB, the size of one write unit. An entry with an
+#: amount from -128 to 127 takes 23 bytes. With larger amounts, an update may cost one more unit.
 RECENT_MAX = 36
 
 #: Limit of a page's entries, of 18 to 21 bytes each, so that a full page has about 4 KB, the size of one read unit.
 PAGE_MAX = 200
 
 #: When older entries are archived, entries younger than this stay in `recent`. So an event that is delivered a few
-#: seconds late is not a late event. The same applies to events recorded after an event with a future time.
+#: seconds late is not a late event; nor is an event that is recorded after one with a time in the future.
 KEEP_MS = 5000
 
 #: The maximum number of these younger entries: `KEPT_MAX`, or fewer to leave room for another batch of the same size,
@@ -151,7 +151,7 @@ def amend_page(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:
     Yield the writes that add these entries to the page that covers them.
 
     The writes split the page by time if it grows too large. The last page keeps the end of the original page. New pages
-    before it cover its earlier times.
+    cover the earlier times.
     """
     *first, last = new_pages(sorted({*page.entries, *missing}), page.start_ms)
     yield from first

@@ -57,7 +57,7 @@ class Event:
     is_projected: ClassVar[bool] = True
 
     def upcast(self) -> Event:
-        """Return the event in the version that the application uses. An old version may return a later one."""
+        """Return the event in the version that the application uses. The class of an old version may convert it."""
         return self
 
 

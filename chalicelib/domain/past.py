@@ -3,7 +3,7 @@ Compute the state of a part at a time in the past, from its item and from as few
 
 An event belongs to the time at which it was recorded. There are two ways to compute the state at a time: subtract the
 later entries from the current totals, or add up the earlier ones. The caller reads pages for both ways alternately, so
-a query costs at most twice as much as the shorter way.
+a query costs at most about twice as much as the shorter way.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def render_document(
     settings: Settings, root: str = ".", routes: Mapping[str, Mapping[str, RouteEntry]] | None = None
 ) -> str:
     """
-    Render the document as compact JSON, with the settings of the stage. `root` is the API's address.
+    Render the document as JSON in one line, with the settings of the stage. `root` is the API's address.
 
     `routes`, the application's routes, determine the callers of each operation. Default: anyone may call all of them.
     """

@@ -1,5 +1,5 @@
 """
-The read model: eventually consistent with the log, and rebuilt from the log alone.
+The read model: eventually consistent with the log. It can be rebuilt from the log alone.
 
     writer       count events exactly once
     queries      counters, events and histories for clients

@@ -1,7 +1,8 @@
 """
 Convert the read model's items between DynamoDB's JSON and the classes of `domain`, such as `Part` and `Page`.
 
-A damaged item raises a `DamagedReadModelError`, never another error: `verify` reports it and `rebuild` repairs it.
+Decoding a damaged item raises a `DamagedReadModelError`, never another error. `verify` reports the item, and `rebuild`
+repairs it.
 """
 
 from __future__ import annotations

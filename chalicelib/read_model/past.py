@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from chalicelib.domain.counter import Counter
 
 #: Limit of the archive pages that one request reads, in bytes: 32 read units, about 6,000 events. It is much lower than
-#: `queries.HISTORY_BYTES`, because API Gateway limits this query like a query for the current state, which is cheap.
+#: `queries.HISTORY_BYTES`, because API Gateway allows as many of these queries per second as queries for the current
+#: state, which are cheap.
 PAST_BYTES = 128 * 1024
 
 #: Archive pages, of up to 4 KB, per request: 1 at first, then doubled up to this number.

@@ -64,7 +64,7 @@ def plan_next(part: Part, entries: frozenset[Entry]) -> Step:
     """
     Read the archive pages that these entries need, and plan one write.
 
-    Uses at most `PAGES_PER_PLAN` pages. If late entries are in more pages, the step covers only the oldest entries.
+    Uses at most `PAGES_PER_PLAN` pages. If late entries are in more pages, the step covers only the oldest of them.
 
     Raises:
         ArchiveGapError: no page covers a late entry.

@@ -1,7 +1,7 @@
 """
 Read the read model consistently, and write `domain.archive`'s plans with conditional writes.
 
-The module `items` decodes and encodes items. A damaged item raises a `DamagedReadModelError`.
+The module `items` decodes and encodes items. Decoding a damaged item raises a `DamagedReadModelError`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _addition_update(entries: frozenset[Entry], now_ms: int) -> tuple[list[Actio
     Return the actions that add entries to a counter's item, and the condition that each entry is new.
 
     The condition: no entry is in the item or late, and the item has room for all. In DynamoDB, a comparison with a
-    missing attribute is false, so each part of the condition also accepts a missing attribute.
+    missing attribute is false, so each term of the condition also accepts a missing attribute.
     """
     stored = items.encode_recent(entries)
     recent, archived_until = CounterItem.recent, CounterItem.archived_until
@@ -192,7 +192,7 @@ def scan_parts(
     """
     Yield the counters' items in one of `segments` segments of the table, undecoded: one list per request.
 
-    The scan continues after the item with the key `after`. Each request returns at most `at_once` items, or 1 MB.
+    The scan continues after the item with the key `after`. Each request returns at most `at_once` items and 1 MB.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.

@@ -61,7 +61,7 @@ def count(events: Iterable[Event], likely_counted: Collection[str] = ()) -> froz
         ReadModelUnavailableError: DynamoDB throttles or refuses the request or does not respond, or an item is damaged.
             Some events may be counted: deliver all again.
         ContendedError: every attempt conflicted with other workers. Some events may be counted: deliver all again.
-        PartlyCountedError: one of these errors occurred for only some of the counters.
+        PartlyCountedError: one of these errors occurred for some counters only, or after some events were counted.
     """
     batches: defaultdict[PartKey, dict[Entry, str]] = defaultdict(dict)
     for event in events:

@@ -2,8 +2,8 @@
 The reports on the SQL read model: their names, descriptions, columns, order and parameters. The module contains no SQL.
 
 A report is a view of the same name, returned page by page. Its order is total, so the values of the ordering columns
-identify a row's position. A page starts after a position, even if rows were added in between. Names of reports, columns
-and parameters are a public interface. `queries` runs reports; `sql.schema` has the views.
+identify a row's position. A page starts after a position, so rows that were added since the previous page do not shift
+it. Names of reports, columns and parameters are a public interface. `queries` runs reports; `sql.schema` has the views.
 """
 
 from __future__ import annotations

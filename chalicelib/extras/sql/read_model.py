@@ -129,7 +129,7 @@ def _count_storable(
 
 
 def get_size() -> int:
-    """Return the number of events that the SQL read model has counted, of all counters."""
+    """Return the number of events that the SQL read model has counted, for all counters together."""
     ((number,),) = fetch(client(), select(func.count()).select_from(event_rows))
     return int(number)
 
@@ -283,7 +283,7 @@ def run_in_transaction(
 
 
 def _dsql_engine(address: URL) -> Engine:
-    """Return an engine whose connections use a new token, from the function's credentials, as their password."""
+    """Return an engine. Each of its connections uses a new token, made from AWS credentials, as its password."""
     from aurora_dsql_sqlalchemy import create_dsql_engine  # noqa: PLC0415  (packaged only for Aurora DSQL)
 
     engine: Engine = create_dsql_engine(

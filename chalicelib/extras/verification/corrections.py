@@ -1,5 +1,5 @@
 """
-Conditional writes that only `rebuild` uses.
+Writes that only `rebuild` uses. All but `delete_stray` are conditional.
 
 If the condition of a write does not hold, nothing is written and the function raises a `ChangedError`. If DynamoDB
 throttles or refuses the request, or does not respond, the function raises a `ReadModelUnavailableError`, and the

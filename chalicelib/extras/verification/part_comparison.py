@@ -39,7 +39,7 @@ _EVENTS_AT_ONCE = 100
 
 _SETTLE_TRIES = 20
 
-#: If a transaction began longer ago, all of its items are visible.
+#: All items of a transaction that began longer ago than this are visible.
 _YOUNG_MS = 60_000
 
 

@@ -6,8 +6,8 @@ Two walks continue from run to run, so that every event and counter is checked i
     the log           each event must be counted; the check counts missed events
     the read model    each counter must match the log; the check reports differences, which `rebuild` corrects
 
-The walk over the log finds counters that have no item yet. If a counter has more events than a run may read, only its
-totals are compared, page by page over several runs. `verify` compares it completely.
+The walk over the log finds counters that have no item yet. If a part of a counter has more events than a run may read,
+only its totals are compared with its entries, over several runs. `verify` compares the part completely.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from chalicelib.domain.entries import Entry
     from chalicelib.domain.events import Event
 
-#: An event that is not counted after 15 minutes is no longer in flight: `project` has tried 5 times.
+#: An event that is not counted after 15 minutes is a missed event. By then, `project` has usually tried 5 times.
 _LAG_S = 900
 
 #: Events of the log in one batch.
@@ -70,7 +70,7 @@ class Checked:
 
     `repaired` is the number of missed events that the run counted; `drift` is the number of other differences.
     `age_s` is the time since the start of the last completed walk over the log. The oldest event that was not counted
-    was recorded `oldest_s` seconds ago. `parked` messages are on the dead-letter queue.
+    was recorded `oldest_s` seconds ago. `parked` is the number of messages on the dead-letter queue.
     """
 
     events: int

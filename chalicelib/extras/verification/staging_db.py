@@ -176,7 +176,7 @@ class StagingDb(TemporaryDatabase):
         self.add_counted(key, entries, place)
 
     def add_counted(self, key: PartKey, entries: Iterable[Entry], page: int) -> None:
-        """Stage these entries as counted in this page, `RECENT` or `SEEN`."""
+        """Stage these entries as counted. `page` is the end of their page, `RECENT` or `SEEN`."""
         rows = [(*_row(key), page, entry.id, entry.recorded_at_ms, entry.amount) for entry in entries]
         self.insert("counted VALUES (?, ?, ?, ?, ?, ?)", rows)
 

@@ -76,8 +76,8 @@ def report(
     Report how the staged read models differ from the staged log.
 
     An uncounted event is pending until it is `lag_s` seconds old; after that, it is a difference. With `waits`, call
-    `announce` with the number of pending events, and poll until no event is pending. This takes at most `lag_s`
-    seconds: the staged events already exist, even those recorded with a time in the future.
+    `announce` with the number of pending events, and poll until no event is pending. The wait takes at most `lag_s`
+    seconds, because all staged events already existed at its start, even those with a time in the future.
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError, ContendedError: see `stage`.
