@@ -100,7 +100,7 @@ def price_increments_of_strangers(costs: Costs) -> dict[str, float]:
 
 
 def price_url(costs: Costs, functions: int) -> tuple[float, float]:
-    """Return the cost per hour of requests to a URL with this number of functions: with the secret, and without it."""
+    """Return the cost per hour of commands to a URL with this many concurrent functions: counted, and refused."""
     a_second = _REQUESTS_OF_A_FUNCTION * functions
     millions = a_second * SECONDS / costing.MILLION
     counted_usd = costs.price_total(MANY, min(a_second, max(costing.RATES)))
