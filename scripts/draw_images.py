@@ -1,4 +1,4 @@
-"""Draw the page's icons and its social preview, in web/icons, from icon.svg: `make images`."""
+"""Draw the page's icons from icon.svg, and the page's social preview, in web/icons: `make images`."""
 
 from __future__ import annotations
 

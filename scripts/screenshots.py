@@ -83,7 +83,7 @@ def _wait_until_counted(api_url: str, counter_id: str, version: int) -> None:
 
 
 def _take_page(browser: Browser, url: str, api_url: str, scheme: Scheme) -> None:
-    """Take a screenshot of the page with pending increments: its reads of the counter do not return in the meantime."""
+    """Take a screenshot of the page with pending increments, while the page's reads of the counter get no response."""
     context = browser.new_context(
         viewport={"width": 900, "height": 910},
         color_scheme=scheme,

@@ -1,4 +1,4 @@
-"""The stage's CloudFront distribution, in its own stack. By a secret, the API recognizes its requests."""
+"""The stage's CloudFront distribution, in its own stack. The API recognizes its requests by a secret header."""
 
 import hashlib
 import re
@@ -24,7 +24,7 @@ def stack_name(stage: str) -> str:
 
 
 def check(settings: Settings) -> None:
-    """Check that the page's host behind CloudFront has a certificate, and that FRONT_SECRETS has space for the CDN."""
+    """Check that CloudFront has a certificate for the page's host, and FRONT_SECRETS space for the CDN's digests."""
     if settings.cdn != "none" and len(settings.front_secrets) > _OWN_SECRETS:
         raise OperatorError(
             f"With CDN={settings.cdn}, FRONT_SECRETS must have at most {_OWN_SECRETS} digests, got "

@@ -35,7 +35,7 @@ def stack_name(stage: str) -> str:
 
 
 def check_not_deployed_by_chalice(stage: str) -> None:
-    """Check that `chalice deploy` did not create the stage's functions: a stack would collide with their names."""
+    """Check that `chalice deploy` did not create the stage's functions: those of a stack would have the same names."""
     if stream_arn.find_stack(boto3.client("lambda"), stage) == "":
         raise OperatorError(
             f"Stage {stage} was deployed by `chalice deploy`: run `chalice delete --stage {stage}` in the same "

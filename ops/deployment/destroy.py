@@ -44,9 +44,9 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
     Remove the stage's application with its API keys and, with `data`, its data. Safe to repeat.
 
     The application is removed first because it needs the data. The event log is removed last. The bucket with the name
-    of the page's host is emptied and, unless `release_host`, kept. Otherwise, another account could take its name and,
-    while a DNS record points to the bucket, serve pages at the host. If CloudFormation refuses, removed resources stay
-    removed, and a repeated call continues.
+    of the page's host is emptied and, unless `release_host` is set, kept. If it were deleted, another account could
+    take its name and, while a DNS record points there, serve pages at the host. If CloudFormation refuses, removed
+    resources stay removed, and a repeated call continues.
     """
     storage = _storage_stacks(settings)
     orphans = _find_orphan(settings, release_host=release_host) if data else []
@@ -91,14 +91,15 @@ def _list_host_buckets(resources: Iterable[tuple[str, str]]) -> list[str]:
 
 def _describe_kept(bucket: str) -> str:
     return (
-        f"Bucket {bucket} is emptied and kept: another account could take its name and serve {bucket} while a DNS "
-        "record points there. To delete it, remove the record and pass --release-host."
+        f"Bucket {bucket} is emptied and kept: if it were deleted, another account could take its name and serve pages "
+        f"at {bucket} while a DNS record points there. To delete it, remove the record and pass --release-host."
     )
 
 
 def _describe_released(bucket: str) -> str:
     return (
-        f"Bucket {bucket} will be deleted: another account can take its name. Remove the DNS record of {bucket} first."
+        f"Bucket {bucket} will be deleted. Another account can then take its name: remove the DNS record of {bucket} "
+        "first."
     )
 
 

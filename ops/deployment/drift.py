@@ -143,7 +143,7 @@ def has_key(table: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 
 def has_images(table: dict[str, Any], view: str) -> bool:
-    """Check whether the table's stream has at least the images of this view. If not, it must be replaced."""
+    """Check whether the table's stream has at least the images of this view. If not, the stream must be replaced."""
     return table.get("StreamSpecification", {}).get("StreamViewType") in (view, "NEW_AND_OLD_IMAGES")
 
 

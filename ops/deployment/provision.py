@@ -127,7 +127,7 @@ def _remove_kept_bucket(bucket: str) -> None:
     buckets.delete(
         bucket,
         f"Bucket {bucket} exists without its stack: remove its objects, and run provision again. If it is not "
-        f"yours, change the DNS record of {bucket} first, because another account serves its page.",
+        f"yours, change the DNS record of {bucket} first: the owner of the bucket can serve pages there.",
     )
 
 
@@ -142,7 +142,7 @@ def has_log(settings: Settings) -> bool:
 
 
 def check_log(settings: Settings) -> None:
-    """Check that the settings match the stage's log, so that events are found where they were written."""
+    """Check that SHARDS matches the stage's log, so that events are found where they were written."""
     check_shards(settings, stacks.outputs(stack_name(settings.stage)))
 
 

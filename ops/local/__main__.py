@@ -42,7 +42,7 @@ def down() -> None:
 @main.command()
 @click.option("--port", default="8000", metavar="PORT", show_default=True, help="Port on 127.0.0.1.")
 def local(port: str) -> None:
-    """Run `chalice local` with reload on the running system."""
+    """Run `chalice local` on the running system's data, and reload it when the code changes."""
     stack.run_chalice_local(_system(), _parse_port("PORT", port))
 
 

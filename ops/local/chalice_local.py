@@ -59,7 +59,7 @@ class Handler(LoopbackHandler, ChaliceRequestHandler):
         elif not (length.isascii() and length.isdecimal()):
             self.refuse(HTTPStatus.BAD_REQUEST, "Content-Length must be a number of bytes.")
         elif ";" in self.path.partition("?")[0] or "#" in self.path:
-            self.refuse(HTTPStatus.BAD_REQUEST, "The path must not contain ; or #.")
+            self.refuse(HTTPStatus.BAD_REQUEST, "The path must not contain ';' or '#'.")
         else:
             return False
         return True

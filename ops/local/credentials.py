@@ -12,7 +12,7 @@ NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 def read_or_create(folder: Path) -> dict[str, str]:
     """
-    Return the folder's credentials as environment variables, and create them at the first call.
+    Return the folder's credentials as environment variables, and create them on the first call.
 
     Concurrent callers get the same credentials. Only the user may read the file.
     """

@@ -1,7 +1,7 @@
 """
 The guard in front of the embedded AWS: keep out web pages of other origins, and other users of this machine.
 
-The embedded AWS runs Lambda functions on this machine, so every client that can deploy one can run code here. The
+The embedded AWS runs Lambda functions on this machine, so any client that can deploy one can run code here. The
 embedded AWS does not verify signatures of its root user. Some of its addresses need no signature, such as the one that
 deletes everything. The guard passes on five kinds of requests, if their `Host` is this server or a distribution:
 
@@ -96,7 +96,7 @@ class Guard:
         return bool(is_known and _PAGE_OR_API.fullmatch(scope["path"]))
 
     def _is_open_to_all(self, scope: Message) -> bool:
-        """Check whether any client may send this request. Remove the query from a read: S3 might interpret it."""
+        """Check whether any client may send this request. Remove the query from an object's read: S3 might interpret it."""
         path = scope["path"]
         if _API.fullmatch(path):
             return True

@@ -19,7 +19,7 @@ class LoopbackHandler(http.server.BaseHTTPRequestHandler):
     """
     A handler that serves only requests that name its own host and port.
 
-    A web page can make its own domain name resolve to 127.0.0.1, and could then read the responses (DNS rebinding).
+    Otherwise, a web page could make its own domain name resolve to 127.0.0.1, and read the responses (DNS rebinding).
     """
 
     def parse_request(self) -> bool:

@@ -98,7 +98,7 @@ def _name_keys(gateway: Any) -> None:
 
 
 def _pass_preflights_on(gateway: Any) -> None:
-    """Pass preflight requests to an HTTP API without CORS on to its route. The embedded AWS would refuse them."""
+    """Route preflight requests to an HTTP API without CORS like other requests. The embedded AWS would refuse them."""
 
     @extend(gateway, "_handle_execute_in_scope")
     async def _(handle: Any, api_id: str, stage: str, path: str, method: str, *request: Any, **more: Any) -> Any:

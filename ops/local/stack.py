@@ -298,7 +298,7 @@ def write_environment(system: LocalSystem, api_url: str, page_url: str) -> None:
     """
     Write the file that tells shells and operators' commands how to reach the running system.
 
-    A shell that reads the file exports the variables. Only the user may read it, because it contains the credentials.
+    A shell that sources the file exports the variables. Only the user may read it, because it contains the credentials.
     """
     variables = {"API_URL": api_url, "PAGE_URL": page_url, **_access(system), **stages.bypass_proxies()}
     lines = [*(f"{name}={value}" for name, value in variables.items()), stages.EXPORT + " ".join(variables)]

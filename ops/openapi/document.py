@@ -27,8 +27,8 @@ Every error is a problem document (RFC 9457). `detail` states what was wrong and
 programs. API Gateway may refuse a request itself, with the type `urn:counter:problem:gateway-error` and a status of its
 choice. Such a document has no `status`.
 
-Each path that has GET also has HEAD: the same response, without its body. Any other method except
-OPTIONS gets a `405`, whose `Allow` lists the methods of the path.
+Each path that has GET also has HEAD: the same response, without its body. Any method that a path does not have, except
+OPTIONS, gets a `405`, whose `Allow` lists the methods of the path.
 
 Pages of the allowed origins can read every response, including errors (CORS). Each path responds to preflight requests.
 """
