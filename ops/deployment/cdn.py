@@ -24,7 +24,11 @@ def stack_name(stage: str) -> str:
 
 
 def check(settings: Settings) -> None:
-    """Check that CloudFront has a certificate for the page's host, and FRONT_SECRETS space for the CDN's digests."""
+    """
+    Check that the settings permit the CDN.
+
+    A page's host behind CloudFront requires a certificate, and FRONT_SECRETS must have space for the CDN's digests.
+    """
     if settings.cdn != "none" and len(settings.front_secrets) > _OWN_SECRETS:
         raise OperatorError(
             f"With CDN={settings.cdn}, FRONT_SECRETS must have at most {_OWN_SECRETS} digests, got "

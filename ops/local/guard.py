@@ -96,7 +96,11 @@ class Guard:
         return bool(is_known and _PAGE_OR_API.fullmatch(scope["path"]))
 
     def _is_open_to_all(self, scope: Message) -> bool:
-        """Check whether any client may send this request. Remove the query from an object's read: S3 might interpret it."""
+        """
+        Check whether any client may send this request.
+
+        Remove the query from a request that reads an object, because S3 might interpret it.
+        """
         path = scope["path"]
         if _API.fullmatch(path):
             return True
