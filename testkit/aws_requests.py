@@ -1,4 +1,4 @@
-"""Record the application's AWS requests at its clients and price them by the published rules."""
+"""Record the application's AWS requests at its clients and price them by AWS's published rules."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-An AWS in this process: the embedded AWS's DynamoDB, streams and SQS, called directly, one request at a time.
+An AWS in this process: the embedded AWS's DynamoDB, streams and SQS, called directly, without a network.
 
-Only one request runs at a time, and the `gate` decides which is next, so that all interleavings can be tested. Without
-a network, thousands of runs take seconds.
+Only one request runs at a time, and the `gate` decides which is next, so that all interleavings can be tested.
+Thousands of runs take seconds.
 
 A read that is not strongly consistent, except a scan, gets the stalest response that DynamoDB permits.
 """
@@ -162,8 +162,8 @@ def _make_stale_response(operation: str, request: Any) -> AWSResponse | None:
     Return DynamoDB's stalest response to a read of items that is not strongly consistent: no items.
 
     DynamoDB promises only that such a read "might not reflect the results of a recently completed write" (developer
-    guide, "Read consistency"). Every write of a test is recent. Return None for all other requests, including scans:
-    only the list of counters uses a scan, and is documented as eventually consistent.
+    guide, "Read consistency"). Every write of a test is recent. Return None for all other requests, including scans.
+    Of the scans, only the list of counters is eventually consistent, and its documentation says so.
     """
     parameters = json.loads(request.body) if operation in ("GetItem", "BatchGetItem", "Query") else {}
     if operation == "GetItem" and not parameters.get("ConsistentRead"):

@@ -71,7 +71,11 @@ def throttle(attempt: Attempt) -> AWSResponse:
 
 
 def exceed_throughput(attempt: Attempt) -> AWSResponse:
-    """Respond that a partition or the caller exceeds its throughput. In a transaction, one member fails."""
+    """
+    Respond that a partition or the caller exceeds its throughput.
+
+    In a transaction, all members but the first exceed it.
+    """
     if attempt.is_sqs:
         return _refuse_by_sqs(attempt, "com.amazon.coral.availability#ThrottlingException", None)
     if attempt.operation == "TransactWriteItems":

@@ -2,8 +2,8 @@
 A deterministic scheduler of workers in threads: one worker at a time makes one request to AWS.
 
 Between two requests, a worker changes nothing that another worker can see, so the order of requests determines the
-interleaving. A schedule is a list of choices. Each choice is the number of a worker among those that wait. A
-schedule that runs again makes the same choices.
+interleaving. A schedule is a list of choices. Each choice is the index of a worker among those that wait. Running a
+schedule again repeats its interleaving.
 """
 
 from __future__ import annotations

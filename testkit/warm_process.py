@@ -7,7 +7,7 @@ from chalicelib.access.names import Catalog
 
 
 class FreshCopy(catalog.Copy):
-    """An empty catalog that does not age. Otherwise, one request in 30 seconds would also read the catalog."""
+    """A copy of an empty catalog that does not age. With a real copy, one request in 30 seconds reads the catalog."""
 
     def get(self) -> Catalog:
         """Return the empty catalog without a read."""

@@ -1,5 +1,7 @@
 """
-Evaluate CloudWatch alarms by AWS's documented rules; the embedded AWS uses all recent data points at once.
+Evaluate CloudWatch alarms by AWS's documented rules.
+
+The embedded AWS does not follow these rules: it computes one value from all recent data points.
 
 The rules are those of "Configuring how CloudWatch alarms treat missing data" and "Avoiding premature transitions to
 alarm state" in the user guide. AWS does not publish how many periods it reads beyond the alarm's own. Its examples read

@@ -37,7 +37,12 @@ def verify_parts(
 def stage_rows(
     logged: Sequence[str], counter_ids: Sequence[str], advance: Callable[[int], None] = ignore
 ) -> Iterator[RowComparison]:
-    """Provide a staged comparison of the rows of `counter_ids`, or of all rows if empty, with the log of `logged`."""
+    """
+    Provide a comparison of rows with the log, with staged data.
+
+    `counter_ids` are the counters whose rows are compared; if it is empty, all rows are. `logged` are the counters
+    whose events are staged.
+    """
     from chalicelib.extras.sql import read_model
     from chalicelib.extras.sql.row_comparison import RowComparison
 

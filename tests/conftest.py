@@ -160,7 +160,7 @@ def place() -> Iterator[LocalSystem]:
 
 
 def _count_one(api_url: str) -> None:
-    """Increment a counter and wait until it is counted: a cold start may take longer than a test waits."""
+    """Increment a counter and wait until the increment is counted. A cold start may take longer than a test waits."""
     counter = f"{api_url}/counters/warm-up"
     with urllib.request.urlopen(urllib.request.Request(f"{counter}/increments", method="POST")):
         deadline = time.monotonic() + 120

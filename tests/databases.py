@@ -72,7 +72,7 @@ wait $server
 
 @dataclass
 class PostgreSQL:
-    """A server that listens on a socket in its folder only."""
+    """A server that listens only on a socket in its folder."""
 
     folder: Path
     binaries: Path
@@ -218,7 +218,8 @@ def _count_rows(statement: str) -> int:
     """
     Return the number of rows that one row of this statement adds to a transaction.
 
-    An index entry is also a row. Events have one index in addition to their key. An update writes its entry again.
+    An index entry is also a row. Events have one index in addition to their key. An update deletes the old
+    index entry and inserts a new one.
     """
     rows_of_events = {"INSERT INTO events ": 2, "DELETE FROM events ": 2, "UPDATE events ": 3}
     changes = statement.startswith(("INSERT", "UPDATE", "DELETE"))

@@ -1,4 +1,4 @@
-"""Environment variables for the length of a block, and the settings that follow from them."""
+"""Environment variables for the duration of a block, and the settings that are read from them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 @contextlib.contextmanager
 def environment(**variables: str) -> Iterator[None]:
-    """Set environment variables while the block runs. The settings are read again before and after."""
+    """Set environment variables while the block runs. The settings are read again in the block and after it."""
     from chalicelib import settings
 
     with pytest.MonkeyPatch.context() as patch:

@@ -64,7 +64,7 @@ class Issuer:
         }
 
     def make_token(self, *, key: Any = None, algorithm: str = "RS256", headers: Any = None, **claims: Any) -> str:
-        """Sign a token with these claims. None leaves a claim out."""
+        """Sign a token with these claims, and return it as an `Authorization` header. A claim of None is omitted."""
         now = int(time.time())
         typical = {"iss": self.address, "aud": AUDIENCE, "sub": "ann", "iat": now, "exp": now + 3600}
         content = {name: value for name, value in {**typical, **claims}.items() if value is not None}
@@ -73,7 +73,7 @@ class Issuer:
         return f"Bearer {body}"
 
     def sign_with_public_key(self) -> str:
-        """Return a token of HS256 whose secret is the public key. PyJWT itself refuses to sign it."""
+        """Return a token signed with HS256, with the public key as the secret. PyJWT itself refuses to sign it."""
         public = self.key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )

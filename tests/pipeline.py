@@ -163,7 +163,7 @@ class Pipeline:
             self.project_messages(messages)
 
     def count(self, *events: Event) -> None:
-        """Deliver these events to `project` in one batch of one message."""
+        """Deliver these events to `project` in one batch."""
         self.project(list(codec.encode_bodies(events)))
 
     def record(self, *events: Event) -> None:
@@ -206,7 +206,7 @@ class Pipeline:
 
 
 def _query(parameters: dict[str, Any]) -> dict[str, list[str]] | None:
-    """Return query parameters. `from_` means `from`; None leaves a parameter out."""
+    """Return query parameters. `from_` means `from`; a parameter of None is omitted."""
     return {name.rstrip("_"): [str(value)] for name, value in parameters.items() if value is not None} or None
 
 

@@ -14,7 +14,7 @@ from testkit.faults import DiedError
 
 @dataclass(frozen=True)
 class Step:
-    """A statement or the end of a transaction on a connection of the driver. `carry_out` runs it."""
+    """A statement or a commit on a connection of the driver. `carry_out` runs it."""
 
     operation: str
     connection: Any

@@ -22,7 +22,7 @@ def values(rule: Rule) -> SearchStrategy[Any]:
 
 
 def events() -> SearchStrategy[Event]:
-    """Draw events of all types that are counted, in their latest versions."""
+    """Draw events of all types that are counted, as `upcast` returns them."""
     fields = {
         event_type: {name: values(rule) for name, rule in event_type.rules.items()}
         for event_type in TYPES.values()

@@ -1,7 +1,7 @@
 """
 A browser with the page, against the whole deployed system.
 
-Some tests put a simulated network between the page and the API that holds or loses requests. Such a network answers
+Some tests put a simulated network, which holds or loses requests, between the page and the API. Such a network answers
 preflights itself and caches nothing, so tests of cross-origin requests do not use it.
 """
 

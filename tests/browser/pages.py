@@ -64,13 +64,13 @@ class Gate:
 
 
 def configure(page: Page, config: str) -> None:
-    """Let the page read this configuration in place of its own, from the time it is parsed."""
+    """Replace the page's configuration with this one as soon as the page is parsed."""
     replace = f"document.getElementById('config').textContent = {json.dumps(config)}"
     page.add_init_script(f"document.addEventListener('readystatechange', () => {{ {replace}; }});")
 
 
 def stop_clock(page: Page) -> None:
-    """Stop the page's clock, ahead of the real time, until a test moves it."""
+    """Stop the page's clock, five minutes ahead of the real time, until a test moves it."""
     now = datetime.now(UTC)
     page.clock.install(time=now)
     # The clock runs until it is stopped, and can only be stopped at a later time.
@@ -87,7 +87,8 @@ def poll(page: Page) -> None:
     """
     Let the idle page poll a cached state, and wait until it pauses again.
 
-    The clock moves beyond the timeout of a request: the page would drop a response that it has not yet read.
+    Wait for a pause before the poll, too: the clock moves beyond a request's timeout, so the page would drop a response
+    that it has not yet read.
     """
     page.wait_for_function("() => window.pauses > 0")
     pauses = page.evaluate("window.pauses")
@@ -97,7 +98,7 @@ def poll(page: Page) -> None:
 
 
 def hide(page: Page, *, is_hidden: bool) -> None:
-    """Let the page believe that its tab is in the background, or no longer."""
+    """Make `document.hidden` true or false, as if the tab moved to the background or back, and notify the page."""
     page.evaluate(
         """isHidden => {
             Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
@@ -125,7 +126,7 @@ def cut_off(page: Page, api_url: str) -> None:
 
 
 def reconnect(page: Page, api_url: str) -> None:
-    """Undo `cut_off` and let the browser tell the page."""
+    """Undo `cut_off`, and dispatch the event `online` as the browser does."""
     page.unroute(f"{api_url}/**")
     page.evaluate("dispatchEvent(new Event('online'))")
 
@@ -188,7 +189,7 @@ def choose_range(page: Page, name: str) -> None:
 
 
 def serve_reports(page: Page, daily: list[dict[str, Any]] | None = None) -> list[str]:
-    """Let the API offer these reports. Return the addresses at which the page requests them."""
+    """Serve `TOP` and these daily rows as reports. Return a list that collects the URLs that the page requests."""
     requested: list[str] = []
 
     def answer(rows: list[dict[str, Any]]) -> Any:

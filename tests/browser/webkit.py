@@ -1,4 +1,4 @@
-"""WebKit with the part of Playwright's interface that the flows of visitors need."""
+"""WebKit with those methods of Playwright's interface that the tests of visitors' flows use."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class WebKitTab:
         self._focus().find_element(By.CSS_SELECTOR, selector).click()
 
     def press(self, selector: str, key: str) -> None:
-        """Press a character, or the key of this name."""
+        """Press the key of this character, or the key with this name."""
         element = self._focus().find_element(By.CSS_SELECTOR, selector)
         element.send_keys(getattr(Keys, key.upper(), key))
 

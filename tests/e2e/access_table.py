@@ -1,7 +1,8 @@
 """
 The verdicts on requests, by caller and route, for each value of WRITERS and READERS.
 
-`test_access.py` sends each request to a deployed stage and compares the verdicts. docs/access-responses.md shows them.
+`test_access.py` and `test_jwt.py` send each request to a deployed stage and compare the response with its verdict.
+docs/access-responses.md shows the verdicts.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ NO_METHOD = "405"
 THROTTLED = "429 throttled"
 OVER_QUOTA = "429 quota-exceeded"
 
-#: The routes without data of counters.
+#: The routes whose responses contain no data of counters.
 OPEN = ("/", "/openapi.json")
 
 #: The verdict on a request without credentials, by the setting's value.

@@ -132,7 +132,7 @@ def configure(project: Path, stage: str, /, parameters: Any = None, **variables:
 
 
 def deploy(project: Path, stage: str) -> dict[str, Any]:
-    """Deploy the stage, and complete its API: the embedded AWS lacks parts of the import. Return the facts."""
+    """Deploy the stage, and complete its API, which the embedded AWS imports only partly. Return the JSON output."""
     deployed = ops("deploy", "--stage", stage, "--json", at=project)
     assert deployed.returncode == 0, deployed.stderr
     facts: dict[str, Any] = json.loads(deployed.stdout)

@@ -9,7 +9,7 @@ from chalicelib.extras.reports.definitions import REPORTS
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
-    """Make acceptable the cases that are meant to be accepted, and leave the others unchanged."""
+    """Correct the cases that the service is meant to accept, so that it can. Leave the others unchanged."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if case.operation.definition.raw["operationId"] in ("report", "head_report"):
@@ -27,7 +27,7 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any],
 
 
 def _fit_to_the_report(case: schemathesis.Case[Any]) -> None:
-    """Send only the parameters that the report has. A cursor belongs to the same report and parameters."""
+    """Send only the parameters that the report has. The example cursor belongs to `top_counters` of all counters."""
     if "cursor" in case.query:
         case.path_parameters["name"] = "top_counters"
         case.query.pop("counter_id", None)

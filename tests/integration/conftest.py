@@ -25,13 +25,13 @@ def pipeline(stage: dict[str, str]) -> Pipeline:
     )
 
 
-#: The names of keys in the log, in the archive and of counters.
+#: The names of the key attributes of the log, the archive and the counters' table.
 KEYS = {"partition", "event_id", "end", "counter_id", "part"}
 
 
 @pytest.fixture
 def put_until_end(stage: dict[str, str]) -> Iterator[Callable[[str, Iterable[dict[str, Any]]], None]]:
-    """Put items into a table until the test ends, so that later scans of the stage stay quick."""
+    """Put items into a table, and delete them after the test, so that later scans of the stage stay quick."""
     keys: dict[str, list[dict[str, Any]]] = {}
 
     def put(table: str, items: Iterable[dict[str, Any]]) -> None:
@@ -49,7 +49,7 @@ def put_until_end(stage: dict[str, str]) -> Iterator[Callable[[str, Iterable[dic
 
 @dataclass
 class Second:
-    """The second projection: its queues, in the test's hands, and its database."""
+    """The second projection: its queues, whose messages only the test receives, and its database."""
 
     pipeline: Pipeline
     database: Database

@@ -74,7 +74,7 @@ class Chaos:
         self._doors = [_Door(self, function) for function in DECKS]
 
     def stand_between(self) -> None:
-        """Route each deployed function through its proxy. Call it after each start; safe to repeat."""
+        """Route each deployed function's requests through its proxy. Call this after each start; safe to repeat."""
         functions = boto3.client("lambda")
         for door in self._doors:
             resource = boto3.client("cloudformation").describe_stack_resource(

@@ -18,7 +18,7 @@ import httpx
 HOT = "hot"
 COLD = [f"cold-{number}" for number in range(20)]
 
-#: Longest time without an answer, on the slowest machine, over a restart.
+#: Longest time without an answer, on the slowest machine, including a restart of the system.
 PATIENCE_S = 300
 
 _REFUSALS_TO_TAKE = 3
@@ -91,7 +91,7 @@ class Client:
 
     def send_all(self, wanted: list[Wish]) -> None:
         """
-        Send these increments until each is acknowledged, a swap is refused, or the client is stopped.
+        Send these increments, each until it is acknowledged or, if it is a swap, refused. End early if stopped.
 
         Raises:
             UnexpectedError: a client gets an unexpected response, or none in time.

@@ -33,7 +33,7 @@ def engine(module_engine: Engine) -> Iterator[Engine]:
 
 @pytest.fixture
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retry conflicts without a wait, because the test decides the order of the workers and not the clock."""
+    """Retry conflicts without a wait, because the test, and not the clock, decides the order of the workers."""
     monkeypatch.setattr(retries, "_FIRST_WAIT_S", 0.0)
     monkeypatch.setattr(retries, "_PAUSE_S", 0.0)
 

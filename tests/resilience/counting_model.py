@@ -8,7 +8,8 @@ actor all others may make any number of theirs. Each request may conflict (a con
 each response may be lost, after which the SDK makes the request again; a worker may die at any moment, and its batch is
 delivered again.
 
-A transaction is committed item by item: a query may see one page as it is after it and another as it was before.
+A transaction is committed item by item: a query may see one page as it is after the transaction and another as it was
+before.
 
 Sizes are deliberately small: few entries are recent, and few fit into a page. The rules are a second implementation of
 `chalicelib.domain.archive`. A mutant breaks one of them, and must be found.
@@ -51,7 +52,7 @@ class State(NamedTuple):
     All that is stored. `revision` 0: the counter has no item.
 
     `amended` rises with each change of a page that exists.
-    `veiled` are ends of pages that a query still sees as they were before the transaction that wrote them.
+    `veiled` has the ends of pages whose last write is not visible yet, each with the page that a query still sees.
     """
 
     value: int = 0
@@ -145,7 +146,7 @@ def covering(pages: Iterable[Page], time: int) -> Page | None:
 
 @dataclass
 class Model:
-    """The rules, with one of them broken if `mutant` names it; and the time until which entries are older than kept."""
+    """The rules; one is broken if `mutant` names it. Entries up to `old_until` are too old to stay recent."""
 
     mutant: str = ""
     old_until: int = 0
@@ -436,10 +437,12 @@ class Model:
 
     def explore(self, start: State, actors: list[Jump], *, is_damaged: bool = False, deaths: bool = True) -> set[Any]:
         """
-        Visit every reachable state; return the actors' results in all final ones. The number visited adds to `states`.
+        Visit every reachable state, and return the actors' results in all final states.
+
+        Add the number of visited states to `states`.
 
         Raises:
-            BrokenError: an invariant does not hold in one of them.
+            BrokenError: an invariant does not hold in one of the states.
         """
         self._known.clear()  # what an actor does depends on the case
         first = (start, tuple((actor, ()) for actor in actors))
@@ -509,10 +512,10 @@ class Model:
 
 def check(state: State, *, is_damaged: bool, is_final: bool) -> None:
     """
-    Check the invariants of one state; those of a damaged read model only when it is repaired.
+    Check the invariants of one state. While the read model is damaged, check only its structure.
 
     Raises:
-        BrokenError: one does not hold.
+        BrokenError: an invariant does not hold.
     """
     held = [*state.recent, *(entry for page in state.pages for entry in page.entries)]
     if len(held) != len(set(held)):

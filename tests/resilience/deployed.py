@@ -17,7 +17,7 @@ from tests.e2e.conftest import eventually
 from tests.resilience.chaos import Chaos
 from tests.resilience.invariant import Watcher
 
-#: Unlike the template, so that redeliveries take seconds instead of minutes.
+#: These differ from the template, so that redeliveries take seconds instead of minutes.
 VISIBLE_AGAIN_AFTER_S = 5
 DELIVERIES = 3
 
@@ -73,7 +73,7 @@ class System:
         Check that no value exceeds the log's sum, and that no value decreased since the last call.
 
         Raises:
-            AssertionError: a value does.
+            AssertionError: a value exceeds the sum, or decreased.
         """
         for counter_id in versions(client):
             self.watchers.setdefault(counter_id, Watcher(client, counter_id)).check_meanwhile()
@@ -83,7 +83,7 @@ class System:
         Stop injecting faults and wait until this number of events is counted and all queues are empty.
 
         Raises:
-            AssertionError: the queues do not become empty in time.
+            AssertionError: events are not counted, or a queue is not empty, in time.
         """
         self.chaos.pause()
         eventually(
@@ -91,7 +91,7 @@ class System:
         )
 
     def _sent_back(self) -> int:
-        """Send undelivered messages back to the queue, note the parked ones, and return the number of both."""
+        """Send the dead letters without a reason back, note the parked ones, and return the number of both."""
         found = client("sqs").receive_message(
             QueueUrl=self._dead_letters, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
         )

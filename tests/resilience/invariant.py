@@ -1,5 +1,5 @@
 """
-The invariants of counting, read from the tables with a decoder of its own.
+Check the invariants of counting in the tables, with a decoder that shares no code with the application.
 
 Once every delivered message is handled: each event of the log has exactly one entry, among the recent ones or in the
 page that covers its time, and no other entry exists. The counter's value is the sum of the log's events and its version

@@ -90,15 +90,15 @@ def differences(client: Any, acknowledged: Mapping[Wish, str], watchers: Mapping
             wrong.append(str(error))
         in_log = {event["event_id"]["S"]: int(event["by"]["N"]) for event in watcher.events()}
         wrong += [
-            f"{counter_id}: event {event_id} is of {in_log.get(event_id)} in the log, "
-            f"and of {sent[counter_id].get(event_id)} among those acknowledged"
+            f"{counter_id}: event {event_id} has the amount {in_log.get(event_id)} in the log, "
+            f"and {sent[counter_id].get(event_id)} among the acknowledged increments"
             for event_id in sorted({event_id for event_id, _ in in_log.items() ^ sent[counter_id].items()})
         ]
     return wrong
 
 
 def shortfalls(system: System) -> list[str]:
-    """Return the faults of the run that did not occur."""
+    """Return, one a line, each fault that did not occur in the run, and a missing restart."""
     happened = system.chaos.happened
     found = [
         f"no {function} {fault.value}" for function in chaos.DECKS for fault in Fault if not happened[function, fault]

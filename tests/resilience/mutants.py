@@ -113,7 +113,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 def mutate(mutant: Mutant, source: str) -> str:
     """Return the source with the bug. The lines `right` must occur exactly once."""
-    assert source.count(mutant.right) == 1, f"{mutant.module} does not hold this exactly once: {mutant.right!r}"
+    assert source.count(mutant.right) == 1, f"{mutant.module} does not contain this exactly once: {mutant.right!r}"
     return source.replace(mutant.right, mutant.wrong)
 
 
@@ -130,7 +130,7 @@ def is_caught(name: str) -> bool:
 
 
 def _run_catcher(name: str, output: str) -> None:
-    """Run the mutant's catcher in this new process. Exit with pytest's code, and a number that no crash has."""
+    """Run the mutant's catcher in this new process. Exit with pytest's code plus 100, a sum that no crash has."""
     os.environ["MUTANT"] = name  # for the processes that the catcher starts
     sys.meta_path.insert(0, _Finder(MUTANTS[name]))
     os.chdir(PROJECT)

@@ -12,7 +12,7 @@ from chalicelib.extras.verification import report as kinds
 from testkit.builders import A_TIME_MS, a_counter_id, an_event
 from testkit.engine import Engine
 
-#: Entries of each page, pages, and recent entries of the small counter.
+#: The numbers of entries per page, of pages, and of recent entries of the small counter.
 IN_PAGE, PAGES, RECENT = 4, 3, 3
 
 #: The part that is damaged, if there are several.
@@ -27,7 +27,7 @@ class Stage:
     """
     One part of a counter: its events in the log, all of them counted, and its items, to be damaged.
 
-    The items are written as they are here, without the application's code.
+    The items are put into the tables directly, not by the application's writers.
     """
 
     engine: Engine
@@ -44,7 +44,7 @@ class Stage:
         self.put_item(entries[-RECENT:])
 
     def event(self, ms: int, by: int | None = None) -> Event:
-        """Return a new event of this part, of a time in ms after `A_TIME_MS`."""
+        """Return a new event of this part, recorded this many ms after `A_TIME_MS`."""
         while True:
             amount = self.chance.randint(1, 99) if by is None else by
             event = an_event(counter_id=self.counter_id, by=amount, recorded_at_ms=A_TIME_MS + ms)
@@ -84,7 +84,7 @@ class Stage:
 
     @property
     def entries(self) -> list[Entry]:
-        """The entries of the first events: those that are counted at first."""
+        """The entries of `events`, all of which are counted before the damage."""
         return [make_entry(event) for event in self.events]
 
     @property
@@ -135,7 +135,7 @@ class Stage:
         self.client.delete_item(TableName=settings.current().archive_table, Key=key)
 
     def totals(self, by: int, number: int = 0) -> dict[str, Any]:
-        """Return the attributes of totals that differ by this much."""
+        """Return the attributes of totals that differ from the right ones by these numbers."""
         value, version = sum(entry.amount for entry in self.entries), len(self.entries)
         return {"value": {"N": str(value + by)}, "version": {"N": str(version + number)}}
 
@@ -184,8 +184,8 @@ class Damage:
     """
     A function that damages a stage, and the expected differences by kind.
 
-    `rises`: some events are not counted, or the number cannot be read, so that queries see numbers on the way to the
-    right one. `is_whole`: only a comparison of the whole stage finds it.
+    `rises`: during the repair, queries may see values that rise to the right one, because events are not counted, or a
+    total cannot be read. `is_whole`: only a comparison of the whole stage finds the damage.
     """
 
     make: Callable[[Stage], object]
@@ -215,7 +215,7 @@ def _loses_pages(stage: Stage) -> None:
 
 
 def _is_older(stage: Stage) -> None:
-    """Put the item of the time before the last page was archived: a backup's."""
+    """Put the item as it was before the last page was archived, as if it were restored from a backup."""
     before = stage.page(PAGES - 1)
     sums = -sum(entry.amount for entry in stage.recent)
     until = {"archived_until": {"N": str(stage.page(PAGES - 2)[-1].recorded_at_ms)}}
@@ -227,7 +227,7 @@ def _has_older_page(stage: Stage) -> None:
 
 
 def _has_event_of_other_counter(stage: Stage) -> None:
-    """Put an entry into the item whose event belongs to another counter."""
+    """Put an entry whose event belongs to another counter into the item."""
     other = replace(stage.event(1000, by=WRONG), counter_id=a_counter_id())
     event_log.append(other)
     stage.put_item([*stage.recent, make_entry(other)], **stage.totals(WRONG, 1))
@@ -418,7 +418,7 @@ DAMAGES: dict[str, Damage] = {
     ),
 }
 
-#: What may be wrong with the attributes of an item; `recent` is not known then.
+#: Invalid values of an item's attributes. Such an item cannot be decoded, so its recent entries are unknown.
 _ATTRIBUTES: dict[str, list[dict[str, Any] | None]] = {
     "value": [None, {"S": "x"}, {"N": "1.5"}],
     "version": [None, {"BOOL": True}],

@@ -5,7 +5,7 @@ Run random interleavings.
 
 Each seed determines a counter with recent entries and archive pages, two to four workers, and the order of their AWS
 requests. Workers are projectors with overlapping batches, late events and redeliveries, and clients that swap, add and
-get, or reuse a key. A failure prints its seed and schedule. The same seed makes the same run.
+get, or reuse a key. A failure prints its seed and schedule. The same seed makes the same choices.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ class Simulated:
 
 
 def simulate(engine: Engine, seed: int) -> Simulated:
-    """Run one seed's workers in its order, deliver everything again, and check the invariants."""
+    """Run a seed's workers in the order that it determines, deliver all events again, and check the invariants."""
     chance = random.Random(seed)
     pipeline = make_pipeline(engine, seed)
     watcher = Watcher(engine.client, pipeline.counter_id)
@@ -79,7 +79,7 @@ def simulate(engine: Engine, seed: int) -> Simulated:
 
 
 def _count_before(pipeline: Pipeline, chance: random.Random) -> None:
-    """Count a few events, enough for the next ones to archive, or enough to archive some of them."""
+    """Count up to two batches of events: one event, enough to almost fill the item, or enough to archive some."""
     for _ in range(chance.randint(0, 2)):
         size = chance.choice([1, RECENT_MAX - chance.randint(0, 3), RECENT_MAX + chance.randint(1, 9), PAGE_MAX])
         events = _events(pipeline, chance, size)

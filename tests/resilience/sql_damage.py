@@ -121,7 +121,7 @@ DAMAGES = {
 
 
 def find_wrong_totals(database: Database) -> set[str]:
-    """Return the counters whose totals differ from their rows, in one statement as a concurrent reader would see."""
+    """Return the counters whose totals differ from their rows. One statement reads both, so they are consistent."""
     result = database.ask(
         "SELECT 'totals', counter_id, value, version FROM counters UNION ALL "
         "SELECT 'rows', counter_id, sum(amount), count(*) FROM events GROUP BY counter_id"

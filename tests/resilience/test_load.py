@@ -48,7 +48,7 @@ def test_acknowledged_event_without_log_entry_is_reported(run):
 
     assert run.judged() == [
         f"{run.counter_id}: acknowledged, and not in the log: an id",
-        f"{run.counter_id}: event an id is of None in the log, and of 4 among those acknowledged",
+        f"{run.counter_id}: event an id has the amount None in the log, and 4 among the acknowledged increments",
     ]
 
 
@@ -57,7 +57,7 @@ def test_unacknowledged_event_in_the_log_is_reported(run):
     run.deliver()
 
     assert run.judged() == [
-        f"{run.counter_id}: event {refused} is of 7 in the log, and of None among those acknowledged"
+        f"{run.counter_id}: event {refused} has the amount 7 in the log, and None among the acknowledged increments"
     ]
 
 
