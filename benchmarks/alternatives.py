@@ -80,7 +80,7 @@ def message(counter_id: str, event_id: str, by: int = 1) -> str:
 
 
 def _count_each(count: Callable[[DynamoDBClient, dict[str, Any]], None]) -> Callable[[DynamoDBClient], Worker]:
-    """Return a function that makes a worker, which counts its messages one by one."""
+    """Return a function that makes workers. A worker counts its messages one by one, with `count`."""
 
     def make(database: DynamoDBClient) -> Worker:
         def work(batch: dict[str, Any], _context: Any) -> None:

@@ -172,7 +172,7 @@ def _measure_steady(engine: Engine, ours: Design, name: str, counters: int, mess
 
 
 def _until_archived(counter_id: str) -> Iterator[bool]:
-    """Yield, for each batch of a counter, whether it is measured, until enough archive pages were written."""
+    """For each batch of a counter, yield whether to measure it. Stop after enough archives and batches."""
     archives = batches = 0
     is_archived = False
     while not (is_archived and archives >= _CYCLES_BEFORE + _CYCLES_MEASURED and batches >= _BATCHES_MEASURED):

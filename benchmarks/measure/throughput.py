@@ -44,7 +44,7 @@ class _TimeIsUpError(BaseException):
 
 @dataclass
 class Network:
-    """A gate at which each request takes simulated time, during which a transaction locks its items."""
+    """A gate at which each request takes simulated time. In the middle of this time, a transaction locks its items."""
 
     clock: Clock
     ends_at_s: float

@@ -102,7 +102,7 @@ class Model:
         return costing.counting_units(1, 1000)
 
     def describe_system(self, *, is_warm: bool) -> System:
-        """Return the system to simulate, with the few initial pollers of a queue or with all of them."""
+        """Return the system to simulate: with all pollers of the queue if `is_warm`, else with the few initial ones."""
         case, setup, one_counter = self.case, self.costs.setup, self.case.counters == 1
         project_setup = replace(setup, wait_ms=0) if one_counter else setup
         return System(

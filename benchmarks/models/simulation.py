@@ -52,7 +52,7 @@ class System:
     """
     The simulated system, with times in seconds.
 
-    `publish_s` and `project_s` return the time of a run with this number of events. For one counter, `project_s`
+    `publish_s` and `project_s` return the time of a run with a given number of events. For one counter, `project_s`
     excludes requests, each of which takes `request_s`.
     """
 
