@@ -50,7 +50,7 @@ def read_settings(stage: str) -> Settings:
 
 
 def _check_names(stage: str, environment: Mapping[str, str]) -> None:
-    """Refuse a misspelt setting: its default would apply, which may be insecure. Allow variables of other programs."""
+    """Refuse a misspelt setting, because its default may be insecure. Allow the variables of other programs."""
     known = {*(field.name.upper() for field in dataclasses.fields(settings.Settings)), *SWITCHES}
     for name in sorted(environment.keys() - known):
         if similar := difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8):

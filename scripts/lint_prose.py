@@ -2,7 +2,7 @@
 Check the prose of documents and docstrings, and the names of tests; `make lint` runs it.
 
 Documents: no banned word, and no sentence of more than 25 words outside tables. Code and generated pages are not
-checked. Docstrings: the same length of sentences, except in tables, examples and lists of exceptions. Tests: no name
+checked. Docstrings: the same limit for sentences, except in tables, examples and lists of exceptions. Tests: no name
 over 70 characters. (Ruff checks that docstrings start with a verb.)
 """
 

@@ -13,8 +13,8 @@ class OperatorError(Exception):
     """
     A command is refused. The message states the reason and the fix. Exit status 1.
 
-    All functions of `ops` may raise it, or an error of an AWS request or of the application: the program prints one
-    line and exits. Docstrings name an error only if a caller handles it, or must know what was done before it.
+    Any function of `ops` may raise this error, or one of an AWS request or of the application: the program prints one
+    line and exits. Docstrings name an error only if a caller handles it, or must know what was done before the error.
     """
 
 

@@ -188,8 +188,8 @@ def policy_command(settings: Settings) -> Outcome:
 
     It allows verify, replay, rebuild, redrive, adjust, show, export, import, copy, restore, counters and sql on this
     stage. Files in S3 need additional permissions, and copy needs the policies of both stages. For restore, the policy
-    covers only the table counter-STAGE-event-log-restored. If WRITERS or READERS is api-key, it also allows keys. With
-    Aurora DSQL, it also allows connecting as the database roles of SQL_URL (or of SQL_OWNER_URL, if set) and
+    covers only the table counter-STAGE-event-log-restored. If WRITERS or READERS is api-key, the policy also allows
+    keys. With Aurora DSQL, it also allows connecting as the database roles of SQL_URL (or of SQL_OWNER_URL, if set) and
     SQL_READER_URL.
 
     \b

@@ -59,7 +59,7 @@ def render(settings: Settings) -> dict[str, Any]:
     """
     name = f"counter-{settings.stage}"
     is_watched = stages.read_template_parameters(settings.stage).get("Watching", "on") == "on"
-    # Imported from the data stack: the stage finds idempotency keys only with the number of shards at its creation.
+    # Imported from the data stack: the stage finds idempotency keys only with the value of SHARDS at its creation.
     shards = {"SHARDS": {"Fn::ImportValue": f"{name}-shards"}}
     queue = READ_MODEL.dead_letter_queue(settings.stage)
     dead_letters = f"arn:${{AWS::Partition}}:sqs:${{AWS::Region}}:${{AWS::AccountId}}:{queue}"

@@ -49,7 +49,7 @@ def function_policies(settings: Settings, *, traced: bool) -> dict[str, dict[str
 
 
 def operator_policy(settings: Settings) -> dict[str, Any]:
-    """Return the policy that operators of this stage need. `python -m ops policy --help` lists its commands."""
+    """Return the policy that operators of this stage need. The help of `policy` lists the allowed commands."""
     policy = _read(settings, _FOLDER / "operator.json")
     if "api-key" in (settings.writers, settings.readers):
         policy["Statement"] += _read(settings, _FOLDER / "operator-keys.json")["Statement"]

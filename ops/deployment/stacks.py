@@ -179,7 +179,7 @@ def select_held(summaries: "Iterable[StackResourceSummaryTypeDef]") -> list[tupl
     """
     Select the resources that the stack holds.
 
-    A resource that could not be created is excluded: if its name was taken, it belongs to another owner.
+    A resource that could not be created is excluded: if its name was taken, the existing resource is not the stack's.
     """
     return [
         (resource["ResourceType"], resource.get("PhysicalResourceId", ""))

@@ -1,7 +1,7 @@
 """
 The guard in front of the embedded AWS: keep out web pages of other origins, and other users of this machine.
 
-The embedded AWS runs Lambda functions on this machine, so any client that can deploy one can run code here. The
+The embedded AWS runs Lambda functions on this machine, so any client that can deploy functions can run code here. The
 embedded AWS does not verify signatures of its root user. Some of its addresses need no signature, such as the one that
 deletes everything. The guard passes on five kinds of requests, if their `Host` is this server or a distribution:
 

@@ -161,7 +161,7 @@ def _is_for_another_service() -> bool:
 
 def _enforce_web_acls(gateway: Any, waf: Any) -> None:
     """
-    Let CloudFormation associate web ACLs with APIs, and block requests above their rates.
+    Let CloudFormation associate web ACLs with APIs, and block requests above the rates of these ACLs.
 
     All clients have the address 127.0.0.1, and so share one limit.
     """

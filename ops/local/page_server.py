@@ -16,7 +16,7 @@ WEB = stages.PROJECT / "web"
 
 
 class PageServer:
-    """Serve `web/` on 127.0.0.1, its pages with their configuration, until closed."""
+    """Serve `web/` on 127.0.0.1 until closed, and insert the configuration into its pages."""
 
     def __init__(self, port: int, api_url: str, max_increment: int) -> None:
         configure = partial(site_files.configure, api_url=api_url, max_increment=max_increment)

@@ -31,9 +31,9 @@ _PAGE = 100
 @dataclass(frozen=True, slots=True)
 class Change:
     """
-    A change to the set `set_name` of the catalog, which adds or removes entries.
+    A change that adds entries to the set `set_name` of the catalog, or removes entries from it.
 
-    The message about the change begins with the word `done`.
+    `done` is the first word of the message about the change.
     """
 
     set_name: str
@@ -186,7 +186,7 @@ def has_common_name(first: str, second: str) -> bool:
 
 def _select(names: tuple[str, ...], listed: set[str], limit: int) -> Iterator[Counter]:
     """
-    Yield the counters that the names and patterns select: named ones, matching ones in `listed`, and what a scan finds.
+    Yield the counters that the names and patterns select: named ones, matching ones in `listed`, and those of a scan.
 
     The scan stops after the page on which it reaches `limit`. A counter may be yielded twice.
     """

@@ -215,7 +215,7 @@ def _read_manifest(name: str) -> tuple[int, str] | None:
         raise OperatorError(f"its manifest {_last(path)} is not JSON") from error
     match content:
         case {"format": int(version)} if version > FORMAT:
-            raise OperatorError(f"it has the format {version}, but this version of the program reads up to {FORMAT}")
+            raise OperatorError(f"it has format {version}, but this program reads formats up to {FORMAT}")
         case {"format": int(version), "events": int(events), "sha256": str(sha256)} if version == FORMAT:
             return events, sha256
     raise OperatorError(f"its manifest {_last(path)} must have the members format, events and sha256")

@@ -1,4 +1,4 @@
-"""Select events of the log by counter and time, and read them from a position on."""
+"""Select events of the log by counter and time, and read them, starting at any position."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -53,7 +53,7 @@ def export(
 
     The file contains every selected event that was in the log when the export began and that this version can read.
     The next call with the same selection, file and log table resumes an interrupted export, up to six hours after its
-    start. An export to standard output starts over. Memory use does not grow with the log.
+    start. An interrupted export to standard output starts over. Memory use does not grow with the log.
     """
     with _open_staging(target) as db:
         after, resumed_after = db.resume(_identify(settings, selection), from_start=from_start)

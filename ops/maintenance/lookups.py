@@ -10,7 +10,7 @@ from ops.cli.errors import OperatorError
 
 
 def approximate_item_count(*tables: str) -> int:
-    """Return the approximate number of items in these tables. DynamoDB updates it about every six hours."""
+    """Return the approximate number of items in these tables. DynamoDB updates this number about every six hours."""
     client = boto3.client("dynamodb")
     return sum(client.describe_table(TableName=table)["Table"]["ItemCount"] for table in tables)
 

@@ -3,8 +3,8 @@ Redrive: list dead letters, and send them back to their projection's queue or di
 
 Dead letters of the log's stream concern all projections and go to the queues of all of them. These dead letters are
 records that `publish` could not read, and batches that the stream's event source discarded. For such a batch, Lambda
-sends a note to the dead-letter queue of the first projection. The note does not contain the records. Their events are
-read from the log, by the arrival times of the first and last record in the note.
+sends a note to the dead-letter queue of the first projection. The note does not contain the records, but the arrival
+times of the first and the last one. `redrive` reads the events of this period from the log.
 
 All dead letters are received first, then the selected ones are sent, so that messages that the projector parks again
 are not received twice. A message is deleted from the dead-letter queue only after it is sent, or copied to a file. If
@@ -66,7 +66,7 @@ def redrive(settings: Settings, selection: Selection, *, dry_run: bool) -> Outco
     too_large = outcomes["too large"]
     note = (
         f"Too large for the projection queue, which takes at most {min(limits.values())} bytes: {too_large}. These "
-        "messages stay on the dead-letter queue: send their events in smaller messages, or discard them."
+        "messages stay on the dead-letter queue: replay their events, or discard them."
     )
     return _to_outcome(
         selection,

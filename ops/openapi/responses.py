@@ -1,4 +1,4 @@
-"""Describe responses, by examples that the service itself renders."""
+"""Describe responses, with examples that the service itself renders."""
 
 from typing import Any
 

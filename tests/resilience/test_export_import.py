@@ -592,7 +592,7 @@ def test_file_that_differs_from_its_manifest_is_refused(engine, tmp_path, spoil,
 @pytest.mark.parametrize(
     ("manifest", "reason"),
     [
-        ('{"format": 2}', "it has the format 2, but this version of the program reads up to 1"),
+        ('{"format": 2}', "it has format 2, but this program reads formats up to 1"),
         ("{", "its manifest events.jsonl.manifest.json is not JSON"),
         ("[]", "its manifest events.jsonl.manifest.json must have the members format, events and sha256"),
         ('{"format": 1, "events": 1}', "its manifest events.jsonl.manifest.json must have the members format, events"),
