@@ -261,7 +261,7 @@ def badge(counter_id: str) -> Response:
 @app.route("/counters", **_query_route)
 @_view("limit", "cursor")
 def counters() -> Response:
-    """List the counters with counted events, in no particular order. Hidden counters are not listed."""
+    """List the counters that exist and have counted events, in no particular order. Hidden counters are not listed."""
     from chalicelib.access import catalog
     from chalicelib.read_model import queries
 

@@ -100,7 +100,7 @@ def _append(command: Command, event: Event) -> Accepted:
 
 
 def _count(event: Event) -> Counter:
-    """Count the event, once, and return the counter's state, which includes it. This usually takes one request."""
+    """Count the event, once, and return the counter's state after it. With one part, this usually takes one request."""
     return writer.count_one(event) or queries.get_counter(event.counter_id)
 
 

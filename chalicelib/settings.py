@@ -301,7 +301,7 @@ def current() -> Settings:
 
 def check_sql_url(name: str, url: str, sql_url: str) -> None:
     """
-    Check that `url` is a valid value of the variable `name`, next to the stage's SQL_URL.
+    Check that `url` is a valid value of the variable `name` in a stage whose SQL_URL is `sql_url`.
 
     Raises:
         SettingsError: `url` is malformed, contains a password, or names another kind of database.

@@ -70,7 +70,7 @@ METRICS = list_metrics(PROJECTIONS)
 
 
 class _StandardOutput(logging.Handler):
-    """A handler that writes each line immediately, to the current standard output."""
+    """A handler that writes each line to the standard output that is current at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stdout.write(f"{self.format(record)}\n")

@@ -120,7 +120,7 @@ def _find_route(routes: Iterable[str], path: str) -> tuple[str, dict[str, str]]:
 
 
 def _from_rest(response: Mapping[str, Any], accepted_encodings: str) -> dict[str, Any]:
-    """Translate a response. Compress a large body if the client accepts gzip."""
+    """Translate a response into the payload format 2.0. Compress a large body if the client accepts gzip."""
     headers = {"Content-Type": "application/json", **response["headers"]}  # the default of a REST API
     headers |= {name: ", ".join(values) for name, values in response.get("multiValueHeaders", {}).items()}
     body, is_encoded = response["body"], False

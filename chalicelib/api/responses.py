@@ -52,7 +52,7 @@ def render_counter(request: Request, counter: Counter, cache_control: str = "no-
 
 
 def render_past(request: Request, counter: Counter, at_ms: int) -> Response:
-    """Render 200 with the counter's state at a time, or 304 if the client already has this version of it."""
+    """Render 200 with the counter's state at a time, or 304 if the client already has it."""
     headers = {"ETag": formats.format_version_tag(counter.version), "Cache-Control": "no-cache"}
     return _render_unless_known(request, describe_past(counter, at_ms), headers)
 

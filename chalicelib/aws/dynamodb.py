@@ -86,9 +86,9 @@ def find(
     stale: bool = False,
 ) -> _Item | None:
     """
-    Return the item with this key, or None if it does not exist. This takes one strongly consistent read.
+    Return the item with this key, or None if it does not exist. This takes one read.
 
-    With `stale`, the read is eventually consistent, and costs half as much.
+    The read is strongly consistent. With `stale`, it is eventually consistent and costs half as much.
 
     Raises:
         UnavailableError: an instance of `error`: DynamoDB throttles or refuses the request, or does not respond.

@@ -114,7 +114,7 @@ def encode_page(entries: Iterable[Entry]) -> bytes:
 
 def decode_page(stored: bytes) -> tuple[Entry, ...]:
     """
-    Decode an archive page to its sorted entries.
+    Decode an archive page into its sorted entries.
 
     Raises:
         DamagedError: `encode_page` never returns these bytes.

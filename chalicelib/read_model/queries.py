@@ -192,7 +192,7 @@ def _read_entries(counter_id: str, span: Span) -> list[Entry]:
 
 
 class _ArchiveReader:
-    """A reader of one part's archive, from the start to the end of a span. The pages must be adjacent."""
+    """A reader of one part's archive, from the start to the end of a span. A missing page is an error."""
 
     def __init__(self, part: Part, span: Span, at_once: int) -> None:
         self.part = part
@@ -221,7 +221,7 @@ def _iterate_back(part: Part, bound: tuple[int, bytes] | None) -> Iterator[Entry
     """
     Yield each of a part's entries before `bound` once, newest first. Read archive pages as needed.
 
-    If a concurrent writer splits a page between two reads, the second page repeats entries.
+    If a concurrent writer splits a page between two reads, the second page repeats entries, which are skipped.
     """
     for entry in _read_back(part, bound):
         if bound is None or entry[:2] < bound:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Kind(enum.Enum):
-    """The kind of a column's values: `str`, `int`, `datetime` in UTC, or `date`."""
+    """The kind of a column's values. Ids and texts are `str`; the others are `int`, `datetime` in UTC and `date`."""
 
     COUNTER_ID = enum.auto()
     EVENT_ID = enum.auto()

@@ -51,7 +51,7 @@ def run(query: Query) -> Page:
 
     def begin() -> AbstractContextManager[Connection]:
         if (left_s := deadline - time.monotonic()) <= 0:
-            raise ReportUnavailableError("no time was left")
+            raise ReportUnavailableError("no time was left for the report")
         return read_only.open_snapshot(client(), left_s)
 
     try:

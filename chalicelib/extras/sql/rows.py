@@ -74,7 +74,9 @@ def read_totals(engine: Engine, counter_ids: Collection[str]) -> dict[str, Total
 def compare_totals(counter_id: str, totals: Totals) -> Difference | None:
     """Return the difference between a counter's totals and its rows. A counter without rows must have no totals."""
     if totals.value is not None and totals.number == 0:
-        return Difference(EMPTY, counter_id, f"it is {totals.value} at version {totals.version}, but it has no rows")
+        return Difference(
+            EMPTY, counter_id, f"its value is {totals.value} at version {totals.version}, but it has no rows"
+        )
     return totals.compare(counter_id, "rows")
 
 

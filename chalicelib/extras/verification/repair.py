@@ -51,7 +51,7 @@ _REMOVED_AT_ONCE = 10_000
 
 def repair_all(comparison: PartComparison, advance: Callable[[int], None] = lambda _: None) -> Repaired:
     """
-    Repair every part that a comparison has staged, several parts concurrently; see `repair`.
+    Delete a comparison's strays, then repair each staged part that differs, several concurrently; see `repair`.
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.

@@ -63,7 +63,7 @@ class Totals(NamedTuple):
             kind = TOO_LOW if value < self.sum else TOO_HIGH
             return Difference(kind, counter_id, f"it is {value}, but its {unit} add up to {self.sum}")
         if version != self.number:
-            return Difference(WRONG_VERSION, counter_id, f"it is {version}, but it has {self.number} {unit}")
+            return Difference(WRONG_VERSION, counter_id, f"it is {version}, but there are {self.number} {unit}")
         return None
 
 

@@ -69,8 +69,8 @@ class Checked:
     The result of a run.
 
     `repaired` is the number of missed events that the run counted; `drift` is the number of other differences.
-    `age_s` is the time since the start of the last completed walk over the log. The oldest event that was not counted
-    was recorded `oldest_s` seconds ago. `parked` is the number of messages on the dead-letter queue.
+    `age_s` is the time since the start of the last completed walk over the log. The oldest event that the run found
+    uncounted was recorded `oldest_s` seconds ago. `parked` is the number of messages on the dead-letter queue.
     """
 
     events: int
