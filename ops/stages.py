@@ -90,7 +90,7 @@ def check_counters(stage_settings: Settings) -> None:
 
 
 def add(stage: str, counters: str | None) -> None:
-    """Add the stage to the configuration, with the settings of `dev` and `prod`, and with COUNTERS."""
+    """Add the stage to the configuration, with the initial settings of `dev` and `prod`, and COUNTERS."""
     chosen = {} if counters is None else {"COUNTERS": counters}
     check_counters(_read_settings({"STAGE": stage, **chosen}))
     configuration = _configuration()
