@@ -142,7 +142,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class _Served:
-    """The parts of a parsed response that the SDK reads."""
+    """The attributes of a parsed response that the SDK reads."""
 
     status_code: int
 

@@ -181,7 +181,7 @@ def api_url(place: LocalSystem) -> str:
 
 @pytest.fixture(scope="module")
 def fronts(place: LocalSystem, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Deploy the API with all fronts, and return their addresses. Afterwards, restore its front."""
+    """Deploy the API with all fronts, and return their addresses. Afterwards, deploy it with its usual front."""
     from tests.e2e.conftest import PROJECT, configure, copy_project
 
     project = copy_project(tmp_path_factory.mktemp("fronts"))

@@ -53,11 +53,11 @@ class Database:
     ask: Callable[[str], list[tuple[Any, ...]]]
 
     def counters(self) -> dict[str, tuple[int, int]]:
-        """Return value and version of each counter."""
+        """Return the value and the version of each counter."""
         return {name: (int(value), version) for name, value, version in self.ask("SELECT * FROM counters")}
 
     def event_ids(self) -> set[tuple[str, str]]:
-        """Return counter id and event id of each stored event."""
+        """Return the counter id and the event id of each stored event."""
         return {(name, str(event_id)) for name, event_id in self.ask("SELECT counter_id, event_id FROM events")}
 
 
@@ -106,7 +106,7 @@ class PostgreSQL:
             self._process.communicate()
 
     def ask(self, database: str, question: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a query on a connection of its own."""
+        """Return the rows of a query, on a connection that the application does not use."""
         if database not in self._connections:
             self._connections[database] = psycopg.connect(
                 host=str(self.folder), user="postgres", dbname=database, autocommit=True

@@ -17,7 +17,7 @@ TEXT = "\n".join(PAGES.values())
 
 
 def section(title: str) -> str:
-    """Return the text below this heading, up to the next heading of the same or a higher level. It must be unique."""
+    """Return the text below this unique heading, up to the next heading of the same or a higher level."""
     (heading,) = re.finditer(rf"^(#+) {re.escape(title)}$", TEXT, re.MULTILINE)
     return re.split(rf"^#{{1,{len(heading[1])}}} ", TEXT[heading.end() :], maxsplit=1, flags=re.MULTILINE)[0]
 

@@ -94,7 +94,7 @@ class Pipeline:
             yield [event["event_id"] for event in page]
 
     def list_counters(self, limit: int) -> dict[str, int]:
-        """Get all pages of the list of counters, and return the versions by id. No counter is listed twice."""
+        """Get all pages of counters, and return the versions by id. Check that no counter is listed twice."""
         counters = [each for page in self._pages("/counters", "counters", limit) for each in page]
         versions = {counter["counter_id"]: counter["version"] for counter in counters}
         assert len(versions) == len(counters)
@@ -156,7 +156,7 @@ class Pipeline:
         return self.drain(self.dead_letter_url)
 
     def deliver(self) -> None:
-        """Publish and project the events recorded since the last call, by hostile delivery."""
+        """Publish and project the events recorded since the last call, with hostile delivery."""
         for records in self._hostile(self.new_records()):
             self.publish(records)
         for messages in self._hostile(self.drain(self.queue_url)):

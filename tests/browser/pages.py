@@ -175,7 +175,7 @@ def get_value_and_version(api_url: str, counter_id: str) -> tuple[int, int]:
 
 
 def increment_elsewhere(api_url: str, counter_id: str, by: int = 1) -> None:
-    """Increment the counter as another client, and wait until it is counted."""
+    """Increment the counter as another client, and wait until the increment is counted."""
     request = urllib.request.Request(
         f"{api_url}/counters/{counter_id}/increments",
         data=json.dumps({"by": by}).encode(),

@@ -53,7 +53,7 @@ class ApiProxy(LoopbackServer):
         request.wfile.write(response.content)
 
     def fetch(self, request: http.server.BaseHTTPRequestHandler, body: bytes) -> httpx.Response:
-        """Request the response from the API."""
+        """Send the request to the API, and return its response."""
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _OWN_HEADERS}
         return self._api.request(request.command, request.path, content=body, headers=headers)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class WebKitTab:
-    """A window of WebKitGTK's MiniBrowser: a tab in the background would be hidden."""
+    """A window of WebKitGTK's MiniBrowser. It is not a tab, because a tab in the background would be hidden."""
 
     def __init__(self, driver: webdriver.WebKitGTK) -> None:
         self._driver = driver

@@ -28,7 +28,7 @@ _PROC = Path("/proc")
 
 
 class Fault(enum.Enum):
-    """A fault at a request."""
+    """A fault that an attempt at a request meets."""
 
     NEVER_ARRIVES = "never arrived"
     LOSES_ITS_ANSWER = "lost its answer"
@@ -198,7 +198,7 @@ class _Passage(http.server.BaseHTTPRequestHandler):
         os.kill(_process_at(self.client_address[1]), signal.SIGKILL)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silence."""
+        """Print nothing."""
 
 
 _THROTTLED = b'{"__type":"com.amazonaws#ThrottlingException","message":"Rate exceeded"}'

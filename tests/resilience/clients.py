@@ -68,7 +68,7 @@ class Heard:
 
 
 def wishes(seed: int, client: int, count: int) -> list[Wish]:
-    """Return this number of increments for one client. Half of them go to the hot counter."""
+    """Return this number of increments for one client. About half of them go to the hot counter."""
     chance = random.Random(f"{seed}/wishes/{client}")
     return [_wish(chance, f"{client}/{number}") for number in range(count)]
 
@@ -159,7 +159,7 @@ class Client:
         return self._until_answered(post)
 
     def _until_answered(self, request: Callable[[], httpx.Response]) -> httpx.Response | None:
-        """Return the first response that is not a temporary failure, or None if the client is stopped before."""
+        """Return the first response that is not a temporary failure, or None if the client is stopped first."""
         deadline = time.monotonic() + PATIENCE_S
         last: httpx.Response | httpx.TransportError
         for attempt in itertools.count():

@@ -45,7 +45,7 @@ _LINES_OF_DIFFERENCES = 20
 
 def send(system: System, clients: Clients, seed: int, events: int) -> None:
     """
-    Send this number of increments from all clients, over stops and starts, until each is answered.
+    Send this number of increments from all clients, until each is answered, and restart the system in between.
 
     Raises:
         AssertionError, UnexpectedError: an invariant is broken, or a client gets an answer that it should not get.
@@ -74,7 +74,7 @@ def send(system: System, clients: Clients, seed: int, events: int) -> None:
 
 
 def differences(client: Any, acknowledged: Mapping[Wish, str], watchers: Mapping[str, Watcher]) -> list[str]:
-    """Return the differences between the tables and the acknowledged increments, one a line."""
+    """Return a line for each difference between the tables and the acknowledged increments."""
     wrong: list[str] = []
     sent: dict[str, dict[str, int]] = defaultdict(dict)
     for wish, event_id in acknowledged.items():
@@ -98,7 +98,7 @@ def differences(client: Any, acknowledged: Mapping[Wish, str], watchers: Mapping
 
 
 def shortfalls(system: System) -> list[str]:
-    """Return, one a line, each fault that did not occur in the run, and a missing restart."""
+    """Return a line for each fault that did not occur in the run, and a line if a restart is missing."""
     happened = system.chaos.happened
     found = [
         f"no {function} {fault.value}" for function in chaos.DECKS for fault in Fault if not happened[function, fault]
@@ -137,7 +137,7 @@ def _faults(system: System) -> str:
 
 def prove(system: System, seed: int, events: int) -> list[str]:
     """
-    Run the load and return the findings, one a line; print the progress.
+    Run the load, print the progress, and return a line for each finding.
 
     Raises:
         OperatorError: the system does not start or stop.
