@@ -162,7 +162,7 @@ def decode_message(body: object) -> tuple[list[Event], list[str]]:
 
 
 def encode_line(event: Event) -> str:
-    """Return the event as one line of JSON, in the form that it has in a message, without a line break."""
+    """Return the event as JSON in one line, without the line break, in the form that it has in a message."""
     return _ENCODERS[type(event)](event)
 
 

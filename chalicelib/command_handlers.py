@@ -53,7 +53,7 @@ def record(command: Command) -> Accepted:
     """
     Record the command's event in the log, once per idempotency key.
 
-    A plain command takes one request; the stream delivers its event to the projections. With `at_version`, one
+    A plain command takes one request; `publish` then sends its event to the projections. With `at_version`, one
     transaction records and counts the event. With `count_at_once`, the event is recorded first, then counted. If the
     function is interrupted in between, or counting fails, the projector counts the event later.
 

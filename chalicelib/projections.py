@@ -99,7 +99,7 @@ class Projection:
         return f"{self.queue(stage)}-dead-letter"
 
     def describe(self, thing: str) -> str:
-        """Return the user-facing name of this projection's read model, projection queue or dead-letter queue."""
+        """Return what texts for operators call this projection's read model, projection queue or dead-letter queue."""
         return f"{self.title} {thing}".strip()
 
 

@@ -7,7 +7,7 @@ from chalicelib.access.names import Catalog
 
 
 class FreshCopy(catalog.Copy):
-    """A copy of an empty catalog that does not age. With a real copy, one request in 30 seconds reads the catalog."""
+    """A copy of an empty catalog that does not age. A real copy is read again every 30 seconds, by a request."""
 
     def get(self) -> Catalog:
         """Return the empty catalog without a read."""

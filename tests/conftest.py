@@ -211,7 +211,7 @@ def page_url(place: LocalSystem) -> str:
 
 @pytest.fixture(scope="session")
 def stage(place: LocalSystem) -> dict[str, str]:
-    """Return the outputs of a stage with tables and queues and no functions."""
+    """Return the outputs of a stage that has tables and queues, but no functions."""
     from chalicelib import settings
     from ops.deployment import provision
 

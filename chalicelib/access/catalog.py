@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _Row = TypeVar("_Row")
 
-#: The age at which a copy is replaced. The documents promise that a change takes effect within a minute.
+#: The age at which a copy is replaced. The documentation promises that a change takes effect within a minute.
 MAX_AGE_MS = 30_000
 
 
@@ -36,8 +36,8 @@ class Copy:
         """
         Return the process's copy of the catalog, which is at most 30 seconds old unless a read fails.
 
-        At most one call in 30 seconds reads the catalog, with eventual consistency. If a read fails, keep the copy for
-        another 30 seconds. A process without a copy tries again on each call.
+        At most one call every 30 seconds reads the catalog, with eventual consistency. If a read fails, keep the copy
+        for another 30 seconds. A process without a copy tries again on each call.
 
         Raises:
             CatalogUnavailableError: there is no copy, and the catalog cannot be read; see `find_item`.

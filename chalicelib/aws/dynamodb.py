@@ -1,4 +1,4 @@
-"""Requests that PynamoDB cannot express, and the translation of DynamoDB's errors into ours."""
+"""Requests that PynamoDB cannot express, and the translation of DynamoDB's errors into the project's own."""
 
 from __future__ import annotations
 

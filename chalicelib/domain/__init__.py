@@ -1,1 +1,1 @@
-"""The rules of counting: no I/O, no clock, no randomness, no environment. Imports no other package of the project."""
+"""The rules of counting. They use no I/O, clock, randomness or environment. Imports no other package of the project."""

@@ -2,7 +2,7 @@
 Badges: a counter's value as a small SVG image, with the style and parameter names of shields.io.
 
 Rendering is pure: no clock, fonts or network. A table of character widths replaces font metrics, and `textLength` makes
-viewers with other fonts fit the text into that width.
+programs with other fonts fit the text into the computed width.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def list_events(counter_id: str, limit: int, before: EventPosition | None = None
 
 def get_history(counter_id: str, span: Span) -> list[Point]:
     """
-    Return the counted events of this span, added up by step.
+    Return the number of counted events and the sum of their amounts for each step of this span, without empty steps.
 
     Reads up to `HISTORY_BYTES` of archive pages, plus one request per part.
 

@@ -12,7 +12,7 @@ A transaction is committed item by item: a query may see one page as it is after
 before.
 
 Sizes are deliberately small: few entries are recent, and few fit into a page. The rules are a second implementation of
-`chalicelib.domain.archive`. A mutant breaks one of them, and must be found.
+`chalicelib.domain.archive`. A mutant breaks one rule, and the exploration must detect it.
 """
 
 from collections.abc import Callable, Generator, Iterable
@@ -385,8 +385,8 @@ class Model:
         """
         Write one correction after another, each decided from the part as it was at one moment.
 
-        Entries come first, without totals. Then the totals are corrected by the difference, if it was the same before a
-        pause (`doubtful`): a page that a query saw too early makes a difference that is gone once it is visible.
+        Entries come first, without totals. Then the totals are corrected by the difference, if it is the same as before
+        a pause (`doubtful`). A page that is not visible yet causes a difference that disappears during the pause.
         """
         before = yield Read("counter")
         pages = yield Read("pages")
@@ -491,7 +491,7 @@ class Model:
             yield state, (begin, ())
 
     def _next(self, jump: Jump, responses: tuple[Any, ...]) -> tuple[Any, Any]:
-        """Return where an actor is after these responses, and its next request."""
+        """Return an actor's position after these responses, and its next request."""
         key = (jump.program.__name__, jump.arguments, responses)
         if key not in self._known:
             self._known[key] = self._run(jump, responses)

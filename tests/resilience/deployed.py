@@ -83,7 +83,7 @@ class System:
         Stop injecting faults and wait until this number of events is counted and all queues are empty.
 
         Raises:
-            AssertionError: events are not counted, or a queue is not empty, in time.
+            AssertionError: the wait takes longer than `eventually` permits.
         """
         self.chaos.pause()
         eventually(

@@ -118,7 +118,7 @@ def mutate(mutant: Mutant, source: str) -> str:
 
 
 def is_caught(name: str) -> bool:
-    """Return whether the mutant's catcher fails. Other runs show that the catcher passes without the mutant."""
+    """Return whether the mutant's catcher fails. Ordinary test runs show that the catcher passes without the mutant."""
     mutant = MUTANTS[name]
     mutate(mutant, (PROJECT / f"{mutant.module.replace('.', '/')}.py").read_text(encoding="utf-8"))
     with tempfile.NamedTemporaryFile("r") as output:

@@ -42,8 +42,8 @@ FROM logged AS l LEFT JOIN kept USING (counter_id, part, id)
 WHERE kept.id IS NULL AND l.recorded_at_ms >= ? ORDER BY counter_id
 """
 
-#: Each wrong row, as it is in the log. An unreadable event matches any row. Because of the LIMIT, SQLite evaluates each
-#: kind once.
+#: Each wrong row, with the values that the log has for it. An unreadable event matches any row. Because of the LIMIT,
+#: SQLite evaluates each kind once.
 _WRONG = f"""
 SELECT * FROM (SELECT counter_id, id, r.type, r.amount, r.recorded_at_ms, r.reason, CASE
     WHEN u.id IS NOT NULL THEN NULL
@@ -129,7 +129,7 @@ class RowComparison:
 
     def find_wrong(self) -> Iterator[tuple[str, list[Row]]]:
         """
-        Yield a kind of difference, and up to `ROWS_AT_ONCE` rows of one counter that have it, as they are in the log.
+        Yield a kind of difference, and up to `ROWS_AT_ONCE` rows of one counter that have it, with the log's values.
 
         Rows without an event have no values. Events that were recorded after the log was staged are read and staged.
 

@@ -2,7 +2,7 @@
 Compare read models with the log, while workers count events and clients query.
 
 The read models are staged first, then the log, once for all read models. An event is recorded before it is counted, so
-an entry whose event is not in the log is wrong. Under traffic, reads at different times never match exactly, so each
+an entry whose event is not in the log is wrong. Under traffic, reads at different times may not match, so each
 comparison rereads items that seem to differ.
 """
 
