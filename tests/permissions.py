@@ -122,7 +122,7 @@ def of(who: str, stage: str, sql_url: str = "") -> dict[str, Any]:
 
 
 def function_name(function: str, stage: str) -> str:
-    """Return the function's name on AWS, which its log group also has."""
+    """Return the function's name on AWS, with which the name of its log group ends."""
     return f"counter-{stage}" if function == "api" else f"counter-{stage}-{function}"
 
 

@@ -1,9 +1,9 @@
 """
 Faults between the deployed functions and the embedded AWS: lost requests and responses, throttling, killed functions.
 
-Each function's `HTTP_PROXY` names its own proxy in front of the embedded AWS. The proxy drops some requests,
-loses some responses and throttles others, once or at each attempt of the SDK. Sometimes it kills the calling process,
-before or after its request. The faults come from the network and the machine, not from our code.
+Each function's `HTTP_PROXY` names its own proxy in front of the embedded AWS. The proxy drops some requests, loses
+some responses and throttles other requests, on one or on every attempt of the SDK. Sometimes it kills the calling
+process, before or after its request. The faults come from the network and the machine, not from our code.
 """
 
 import enum

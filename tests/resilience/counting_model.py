@@ -414,7 +414,7 @@ class Model:
         return Jump(self.settle, (log, difference))
 
     def add(self, log: Entries, missing: Entries, doubtful: tuple[int, int] | None) -> Program:
-        """Write missing entries as a worker does, but without a change of the totals."""
+        """Write missing entries as a worker does, but without changing the totals."""
         part = yield Read("counter")
         pages, planned = yield from self._pages_for(part, missing)
         change = self.plan(part, tuple(pages), planned)

@@ -88,7 +88,7 @@ def _count_before(pipeline: Pipeline, chance: random.Random) -> None:
 
 
 def _events(pipeline: Pipeline, chance: random.Random, size: int) -> list[Event]:
-    """Return events of mixed times, of almost equal times, or of the next seconds, as from a fast clock."""
+    """Return events with mixed times, almost equal times, or times in the next seconds, as from a fast clock."""
     now_ms = time.time_ns() // 1_000_000
     start_ms, spread_ms = chance.choice([(A_TIME_MS, 1000), (A_TIME_MS, 3), (now_ms, 3000)])
     return [
