@@ -22,7 +22,7 @@ _ROLES = frozenset({"project", "api", "check", "operator"})
 _MAX_KEYS = 2
 
 #: Names that every stage has.
-_STAGE_TABLES = frozenset({"event-log", "counters", "archive"})
+_STAGE_TABLES = frozenset({"event-log", "counters", "archive", "catalog"})
 _STAGE_METRICS = frozenset({"NotCounted"})
 
 

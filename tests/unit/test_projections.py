@@ -1,6 +1,7 @@
 """Test what derives from a projection's declaration, with a projection that exists only in these tests."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,6 +19,11 @@ from chalicelib.projections import PROJECTIONS, READ_MODEL, SQL, Projection, Tab
 from ops import stages
 from ops.deployment import overlay, policies, template
 from tests.permissions import granted
+
+_TEMPLATE = (stages.PROJECT / "infrastructure" / "template.yaml").read_text(encoding="utf-8")
+
+#: The tables that each stage has.
+STAGE_TABLES = re.findall(r"TableName: !Sub counter-\$\{Stage\}-([a-z-]+)", _TEMPLATE)
 
 STAGE = "some-stage"
 
@@ -168,11 +174,13 @@ def test_existing_settings_of_a_function_stay(with_days):
         {"name": "top_ten"},
         {"name": "not"},
         {"tables": (replace(DAYS.tables[0], keys={}),)},
-        {"tables": (replace(DAYS.tables[0], name="archive"),)},
+        *({"tables": (replace(DAYS.tables[0], name=name),)} for name in STAGE_TABLES),
         {"tables": (replace(DAYS.tables[0], actions={"projet": ("Query",)}),)},
     ],
 )
 def test_declaration_that_would_collide_or_be_ignored_is_refused(change):
+    assert "catalog" in STAGE_TABLES
+
     with pytest.raises(ValueError, match="projection"):
         replace(DAYS, **change)
 
