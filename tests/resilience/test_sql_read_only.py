@@ -601,9 +601,10 @@ def test_read_without_database_is_unavailable():
 @pytest.mark.parametrize("form", [["--csv"], ["--json"], []])
 def test_closed_pipe_ends_output_without_an_error(database, tmp_path, form):
     (tmp_path / "counter.sqlite").hardlink_to(tmp_path / "read-model.sqlite")
-    endless = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r"
+    # 5 MB, more than any pipe holds.
+    endless = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT printf('%01000d', x) FROM r"
     process = subprocess.Popen(
-        [sys.executable, "-m", "ops", "sql", "--stage", "local", *form, "--limit", "20000", endless],
+        [sys.executable, "-m", "ops", "sql", "--stage", "local", *form, "--limit", "5000", endless],
         cwd=PROJECT,
         env={**os.environ, "LOCAL_FOLDER": str(tmp_path)},
         stdout=subprocess.PIPE,
