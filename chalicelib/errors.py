@@ -1,5 +1,5 @@
 """
-The errors that entry points and operators' commands handle, as one tree. They carry fields for their handlers.
+The errors that entry points and operators' commands handle, as one tree. Some have fields for their handlers.
 
     CounterError
     ├── RequestError                 the client must change the request

@@ -80,7 +80,7 @@ def plan_next(part: Part, entries: frozenset[Entry]) -> Step:
 
 def retry_at_gaps(read: Callable[[], _T]) -> _T:
     """
-    Call `read`, and retry at a gap in the archive.
+    Call `read`, and retry if it finds a gap in the archive.
 
     Raises:
         ArchiveGapError: every attempt found a gap.

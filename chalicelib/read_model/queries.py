@@ -131,7 +131,7 @@ def list_events(counter_id: str, limit: int, before: EventPosition | None = None
     Return up to `limit` counted events before a position, newest first.
 
     An event keeps its position, so it is on at most one page, even if more events are counted between two requests. A
-    late event appears if its position is after the cursor. Entries without an event in the log are omitted.
+    late event appears only if it is older than `before`. Entries without an event in the log are omitted.
 
     Raises:
         ReadModelUnavailableError, LogUnavailableError: DynamoDB throttles or refuses the request or does not respond,

@@ -38,8 +38,8 @@ def check_not_deployed_by_chalice(stage: str) -> None:
     """Check that `chalice deploy` did not create the stage's functions: those of a stack would have the same names."""
     if stream_arn.find_stack(boto3.client("lambda"), stage) == "":
         raise OperatorError(
-            f"Stage {stage} was deployed by `chalice deploy`: run `chalice delete --stage {stage}` in the same "
-            "checkout first. The data is kept."
+            f"Stage {stage} was deployed by `chalice deploy`: first run `chalice delete --stage {stage}` in the "
+            "checkout that deployed it. The data is kept."
         )
 
 

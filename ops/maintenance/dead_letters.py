@@ -190,7 +190,7 @@ class InFlightMessages:
 
     @property
     def hidden_count(self) -> int:
-        """The number of messages that another consumer has received. 0 until `receive` has read the whole queue."""
+        """The approximate number of messages that another consumer has received, or 0 until the whole queue is read."""
         return self._unreceived if self._is_read else 0
 
     def receive(self) -> Iterator[DeadLetter]:

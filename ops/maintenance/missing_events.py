@@ -106,7 +106,7 @@ def append_missing(  # noqa: PLR0913  (decisions of the caller)
     """
     Append the events among these records that the log lacks, at most `rate` per second.
 
-    An event that the log already has is skipped. If it differs from the recorded event with its id, it is a problem. A
+    An event that the log already has is skipped, and reported as a problem if it differs from the recorded one. A
     purge is appended to the partition of each part that the counter has in this stage. If the call is interrupted at
     any point, the next call with the same records appends the rest. With `dry_run`, read and report only. Memory use
     does not grow with the number of records, which is `total`, if known.

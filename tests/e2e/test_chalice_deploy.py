@@ -320,8 +320,8 @@ def others(first, project) -> dict[str, subprocess.CompletedProcess[str]]:
 
 def test_ops_refuses_what_chalice_deployed(others):
     message = (
-        "Error: Stage chalice was deployed by `chalice deploy`: run `chalice delete --stage chalice` in the same "
-        "checkout first. The data is kept.\n"
+        "Error: Stage chalice was deployed by `chalice deploy`: first run `chalice delete --stage chalice` in the "
+        "checkout that deployed it. The data is kept.\n"
     )
 
     assert {name: (process.returncode, process.stderr) for name, process in others.items()} == dict.fromkeys(

@@ -123,7 +123,7 @@ def find_end(pages: Sequence[StagedPage]) -> int:
 
 
 class StagingDb(TemporaryDatabase):
-    """The staged log, and the staged parts of counters. A query with a `key` is about one part."""
+    """The staged log, and the staged parts of counters. A method that takes a `key` reads or changes only that part."""
 
     def __init__(self) -> None:
         super().__init__(_SCHEMA)
