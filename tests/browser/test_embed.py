@@ -424,13 +424,13 @@ def test_library_counts_and_reports_changes(
             const { counter } = await import(embed);
             const likes = counter(api, id);
             const event = await likes.increment(2);
+            let unsubscribe;
             const value = await new Promise((resolve) => {
-                const unsubscribe = likes.subscribe((state) => {
-                    if (state.pending || !state.isFresh || state.value < 2) return;
-                    unsubscribe();
-                    resolve(state.value);
+                unsubscribe = likes.subscribe((state) => {
+                    if (!state.pending && state.isFresh && state.value >= 2) resolve(state.value);
                 });
             });
+            unsubscribe();
             const refusal = await likes.increment(-1).catch((error) => error.status);
             return { event: Object.keys(event), value, read: (await likes.read()).value, refusal };
         }""",

@@ -153,11 +153,12 @@ def test_subscriber_that_throws_stops_no_other():
         const likes = counter(process.argv[1], "likes");
         const stop = likes.subscribe(() => {{ throw new Error("broken"); }});
         const event = await likes.increment();
+        let unsubscribe;
         const value = await new Promise((resolve) => {{
-            const unsubscribe = likes.subscribe(({{ value }}) => {{
-                if (value === 1) resolve(value, unsubscribe());
-            }});
+            // Called at once if the value is known.
+            unsubscribe = likes.subscribe(({{ value }}) => value === 1 && resolve(value));
         }});
+        unsubscribe();
         stop();
         console.log(JSON.stringify([event.id, value, [...reported]]));"""
     with closing(Api()) as api:
