@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 # Before any test imports the application, which reads its settings once.
 process_environment.enter()
 
+# The embedded AWS would stop idle processes of functions after five minutes. On a busy machine, several cold starts at
+# once take longer than the page waits for a response.
+os.environ["LAMBDA_WARM_TTL_SECONDS"] = "86400"
+
 # The duration of an example depends on the machine. On a busy machine, many take longer than Hypothesis expects.
 hypothesis.settings.register_profile(
     "whatever it takes",

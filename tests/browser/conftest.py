@@ -7,11 +7,17 @@ preflights itself and caches nothing, so tests of cross-origin requests do not u
 
 from __future__ import annotations
 
+import functools
 import os
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
+
+# On a busy machine, the first call of each function takes seconds.
+_TIMEOUT_MS = 60_000
 
 try:
     from playwright.sync_api import expect, sync_playwright
@@ -24,8 +30,7 @@ except ModuleNotFoundError:
         raise
     collect_ignore_glob = ["test_*.py"]
 else:
-    # Under a coverage tracer and on a busy machine, the first call of each function takes seconds.
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=_TIMEOUT_MS)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -42,6 +47,9 @@ _ARGUMENTS = [
     "--disable-sync",
 ]
 
+#: The connections that Chromium opens to one host.
+_CONNECTIONS = 6
+
 _TRAFFIC = pytest.StashKey["Traffic"]()
 
 
@@ -52,6 +60,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed and _TRAFFIC in item.stash:
         report.sections.append(("Requests of the pages", item.stash[_TRAFFIC].describe()))
     return report
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm_functions(api_url: str) -> None:
+    """Start a process of the API's function for each connection of a page, which may need all of them at once."""
+    read = functools.partial(httpx.get, timeout=_TIMEOUT_MS / 1000)
+    with ThreadPoolExecutor(_CONNECTIONS) as pool:
+        for response in pool.map(read, [f"{api_url}/counters/warm-up"] * _CONNECTIONS):
+            response.raise_for_status()
 
 
 @pytest.fixture(scope="package")
@@ -80,6 +97,7 @@ def new_context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Ca
 
     def make(**options: object) -> BrowserContext:
         made.append(browser.new_context(**{"service_workers": "block", **options}))  # type: ignore[arg-type]
+        made[-1].set_default_timeout(_TIMEOUT_MS)
         traffic.watch(made[-1])
         return made[-1]
 
