@@ -10,6 +10,7 @@ from tests.browser.pages import (
     click_increment,
     cut_off,
     expect_shown,
+    hide,
     increment_elsewhere,
     open_options,
     reconnect,
@@ -40,17 +41,6 @@ def age_states(page: Page, ms: int) -> None:
             localStorage["counter states"] = JSON.stringify(states);
         }""",
         ms,
-    )
-
-
-def see(page: Page, *, hidden: bool) -> None:
-    """Hide the page or let the user return to it."""
-    page.evaluate(
-        """hidden => {
-            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
-            document.dispatchEvent(new Event("visibilitychange"));
-        }""",
-        hidden,
     )
 
 
@@ -116,11 +106,11 @@ def test_number_of_a_page_that_was_hidden_is_not_current(page, open_counter, cou
     open_counter(counter_id)
     page.clock.run_for(1)
     expect_current(page, 0)
-    see(page, hidden=True)
+    hide(page, is_hidden=True)
     page.clock.run_for(5 * MINUTE_MS)
     reads = Gate(page, f"**/counters/{counter_id}")
 
-    see(page, hidden=False)
+    hide(page, is_hidden=False)
 
     expect_old(page, 0, "5 minutes ago")
     reads.open()
