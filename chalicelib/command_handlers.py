@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chalicelib import clock, event_log, retries, telemetry
+from chalicelib import clock, event_log, log_reader, retries, telemetry
 from chalicelib.domain.commands import InvalidAdjustmentError, decide_adjustment, is_result_of
 from chalicelib.domain.counter import add_up
 from chalicelib.errors import (
@@ -111,7 +111,7 @@ def _count_again(event: Event) -> Counter:
     Raises:
         UnavailableError: DynamoDB throttles or refuses the request or does not respond, or every attempt conflicted.
     """
-    if event.recorded_at_ms <= event_log.read_purge(event_log.locate(event).partition):
+    if event.recorded_at_ms <= log_reader.read_purge(log_reader.locate(event).partition):
         return queries.get_counter(event.counter_id)
     return _count(event)
 

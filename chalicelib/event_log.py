@@ -1,4 +1,4 @@
-"""The event log: append and read events. No function changes or deletes an event."""
+"""The event log: append events, and read them by id. No function changes or deletes an event."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chalicelib import codec, retries
 from chalicelib.aws import dynamodb, partitions
 from chalicelib.aws.dynamodb import RefusedError
 from chalicelib.aws.tables import EventItem
-from chalicelib.domain.events import FIRST_ID_AFTER_PURGES, Purged, have_same_content
+from chalicelib.domain.events import have_same_content
 from chalicelib.errors import (
     ContendedError,
     EventNotFoundError,
@@ -21,7 +21,7 @@ from chalicelib.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence, Set
+    from collections.abc import Sequence, Set
 
     from pynamodb.transactions import TransactWrite
 
@@ -32,12 +32,6 @@ _TRIES = 8
 
 #: The most events that `append_many` accepts: DynamoDB's limit for a transaction.
 MOST_AT_ONCE = 100
-
-#: The result of `read_purge` for a partition without a purge: earlier than any event's time.
-NEVER_PURGED = -1
-
-#: The page size of scans, small enough for fast responses and a smooth progress bar.
-_EVENTS_PER_REQUEST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,142 +202,6 @@ def _build_raw_item(event: Event) -> RawItem:
     """Build the event's item in DynamoDB JSON, six times as fast as `_build_item`."""
     fields = {"partition": partitions.event_partition(event.counter_id, event.event_id), **codec.encode_event(event)}
     return {name: {"N": str(value)} if isinstance(value, int) else {"S": value} for name, value in fields.items()}
-
-
-def read_purge(partition: str) -> int:
-    """
-    Return the time until which this partition's events are void, in ms since 1970; `NEVER_PURGED` if none is void.
-
-    This takes one strongly consistent read.
-
-    Raises:
-        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
-    """
-    with dynamodb.translate_errors(LogUnavailableError):
-        items = EventItem.query(partition, EventItem.event_id < FIRST_ID_AFTER_PURGES, consistent_read=True)
-        purges = [event for event in map(_decode, items) if isinstance(event, Purged)]
-    return max((purge.until_ms for purge in purges), default=NEVER_PURGED)
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """The position of an event that the code cannot decode, or that is in a wrong partition, and the reason."""
-
-    partition: str
-    event_id: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class LogPosition:
-    """A position in the log: right after the event with this key."""
-
-    partition: str
-    event_id: str
-
-
-def locate(event: Event) -> LogPosition:
-    """Return the position in the log right after this event."""
-    return LogPosition(partitions.event_partition(event.counter_id, event.event_id), event.event_id)
-
-
-def find_many(counter_id: str, event_ids: Set[str]) -> list[Event | Unreadable]:
-    """
-    Return the events with these ids that are in the log, unordered. Reads are strongly consistent.
-
-    Each request reads up to 100 events.
-
-    Raises:
-        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
-    """
-    return [_decode(item) for item in _get_batch(counter_id, event_ids, consistent_read=True)]
-
-
-def find_recorded(events: Iterable[Event]) -> dict[LogPosition, Event | Unreadable]:
-    """
-    Return the recorded events with the ids of these events, by position. The ids must be distinct.
-
-    Reads are strongly consistent. Each request reads up to 100 events.
-
-    Raises:
-        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
-    """
-    keys = [(position.partition, position.event_id) for position in map(locate, events)]
-    with dynamodb.translate_errors(LogUnavailableError):
-        items = [*EventItem.batch_get(keys, consistent_read=True)] if keys else []
-    return {LogPosition(item.partition, item.event_id): _decode(item) for item in items}
-
-
-def scan(
-    segment: int = 0, segments: int = 1, after: LogPosition | None = None, at_once: int = _EVENTS_PER_REQUEST
-) -> Iterator[Event | Unreadable]:
-    """
-    Yield the events in one of `segments` segments of the log, after a position.
-
-    The scan is strongly consistent and includes every event that is in the log when it starts. The events of a
-    partition are adjacent and ordered by id. Each request returns at most `at_once` events.
-
-    Raises:
-        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
-    """
-    with dynamodb.translate_errors(LogUnavailableError):
-        for item in EventItem.scan(
-            segment=segment,
-            total_segments=segments,
-            consistent_read=True,
-            page_size=at_once,
-            last_evaluated_key=_key(after),
-        ):
-            yield _decode(item)
-
-
-def scan_counter(counter_id: str, after: LogPosition | None = None) -> Iterator[Event | Unreadable]:
-    """
-    Yield the counter's events after a position, part by part. The events of a part are ordered by id.
-
-    Every event that is in the log when the scan starts is included.
-
-    Raises:
-        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
-    """
-    names = [partitions.format_partition(key) for key in partitions.part_keys(counter_id)]
-    for partition in names[names.index(after.partition) if after else 0 :]:
-        yield from scan_partition(partition, after if after and after.partition == partition else None)
-
-
-def scan_partition(
-    partition: str, after: LogPosition | None = None, at_once: int = _EVENTS_PER_REQUEST
-) -> Iterator[Event | Unreadable]:
-    """
-    Yield every event of one partition of the log, ordered by id, after a position. Purges come first.
-
-    Each request returns at most `at_once` events.
-
-    Raises:
-        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
-    """
-    with dynamodb.translate_errors(LogUnavailableError):
-        for item in EventItem.query(partition, consistent_read=True, page_size=at_once, last_evaluated_key=_key(after)):
-            yield _decode(item)
-
-
-def skip_unreadable(events: Iterable[Event | Unreadable]) -> Iterator[Event]:
-    """Yield the events that this version of the code can decode."""
-    return (event for event in events if not isinstance(event, Unreadable))
-
-
-def _key(position: LogPosition | None) -> dict[str, dict[str, str]] | None:
-    return None if position is None else {"partition": {"S": position.partition}, "event_id": {"S": position.event_id}}
-
-
-def _decode(item: EventItem) -> Event | Unreadable:
-    try:
-        event = codec.decode_event(codec.extract_counter_id(item.partition), item.attribute_values)
-    except NotUnderstoodError as error:
-        return Unreadable(item.partition, item.event_id, error.reason)
-    if partitions.event_partition(event.counter_id, event.event_id) != item.partition:
-        return Unreadable(item.partition, item.event_id, "its partition belongs to another value of SHARDS")
-    return event
 
 
 def _get_batch(counter_id: str, event_ids: Set[str], *, consistent_read: bool) -> list[EventItem]:

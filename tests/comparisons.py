@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from chalicelib import event_log
+from chalicelib import log_reader
 from chalicelib.extras.sql.row_comparison import RowComparison
 from chalicelib.extras.verification import verifier
 from chalicelib.extras.verification.part_comparison import PartComparison, Scope
@@ -48,7 +48,7 @@ def stage_rows(
 
     with StagingDb() as db:
         comparison = RowComparison(db, read_model.client(), counter_ids)
-        verifier.stage(db, [comparison], [partial(event_log.scan_counter, name) for name in logged], advance)
+        verifier.stage(db, [comparison], [partial(log_reader.scan_counter, name) for name in logged], advance)
         yield comparison
 
 

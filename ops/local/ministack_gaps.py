@@ -59,14 +59,14 @@ def replay_uncounted(settings: Settings) -> int:
     loses its streams when it stops. Events that are already counted are not counted again.
     """
     # These modules read the stage's settings once, on import.
-    from chalicelib import codec, event_log  # noqa: PLC0415
+    from chalicelib import codec, log_reader  # noqa: PLC0415
     from chalicelib.extras.verification import purges  # noqa: PLC0415
     from ops.maintenance import projections, replay  # noqa: PLC0415
 
-    logged = sum(1 for _ in purges.skip_void(event_log.scan()))
+    logged = sum(1 for _ in purges.skip_void(log_reader.scan()))
     lacking = [each for each in settings.projections if projections.count_events(each) != logged]
     for projection in lacking:
-        messages = codec.encode_bodies(purges.skip_void(event_log.scan()))
+        messages = codec.encode_bodies(purges.skip_void(log_reader.scan()))
         replay.send(projection.queue(settings.stage), messages)
     return logged if lacking else 0
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from chalicelib import codec, event_log
+from chalicelib import codec, log_reader
 from chalicelib.domain.events import Event
-from chalicelib.event_log import LogPosition, Unreadable
+from chalicelib.log_reader import LogPosition, Unreadable
 from ops.maintenance import lookups
 
 
@@ -28,12 +28,12 @@ class EventSelection:
     def read(self, after: LogPosition | None) -> Iterator[Event | Unreadable]:
         """Yield the events of these counters after a position, recorded at any time. The order is always the same."""
         if not self.counter_ids:
-            yield from event_log.scan(after=after)
+            yield from log_reader.scan(after=after)
             return
         resumed = str(codec.extract_counter_id(after.partition)) if after else ""
         for counter_id in sorted({*self.counter_ids}):
             if counter_id >= resumed:
-                yield from event_log.scan_counter(counter_id, after if counter_id == resumed else None)
+                yield from log_reader.scan_counter(counter_id, after if counter_id == resumed else None)
 
     def estimate_size(self, table: str) -> int | None:
         """Return the approximate number of events that `read` yields from the log in this table; None if unknown."""
@@ -42,4 +42,4 @@ class EventSelection:
 
 def locate(event: Event | Unreadable) -> LogPosition:
     """Return the position right after this event."""
-    return LogPosition(event.partition, event.event_id) if isinstance(event, Unreadable) else event_log.locate(event)
+    return LogPosition(event.partition, event.event_id) if isinstance(event, Unreadable) else log_reader.locate(event)

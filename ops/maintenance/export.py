@@ -19,9 +19,9 @@ import click
 from chalicelib import clock, codec
 from chalicelib.api.formats import format_time
 from chalicelib.domain.events import Event
-from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.temporary_db import TemporaryDatabase
+from chalicelib.log_reader import LogPosition, Unreadable
 from chalicelib.settings import Settings
 from ops.cli import progress
 from ops.cli.errors import OperatorError

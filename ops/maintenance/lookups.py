@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import boto3
 
-from chalicelib import event_log
+from chalicelib import log_reader
 from chalicelib.read_model import store
 from ops.cli.errors import OperatorError
 
@@ -24,6 +24,6 @@ def table_ids(*tables: str) -> dict[str, str]:
 def check_counters(counter_ids: Iterable[str], is_elsewhere: Callable[[str], bool] = lambda _: False) -> None:
     """Check that each counter has an event in the log or an item in the read model, or that `is_elsewhere` finds it."""
     for counter_id in counter_ids:
-        is_known = next(event_log.scan_counter(counter_id), None) is not None or store.query_part_items(counter_id)
+        is_known = next(log_reader.scan_counter(counter_id), None) is not None or store.query_part_items(counter_id)
         if not is_known and not is_elsewhere(counter_id):
             raise OperatorError(f"No such counter: {counter_id}. Names are case-sensitive.")

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
-from chalicelib import event_log
+from chalicelib import event_log, log_reader
 from chalicelib.access.names import Verdict
 from chalicelib.aws import partitions, tables
 from chalicelib.domain.events import FIRST_ID_AFTER_PURGES, Event, Purged, have_same_content
-from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import split_into_chunks
+from chalicelib.log_reader import LogPosition, Unreadable
 from chalicelib.settings import Settings
 from ops.cli import progress
 from ops.cli.result import Outcome, count
@@ -211,7 +211,7 @@ def _drop_repeated(chunk: Sequence[Candidate], result: _Result) -> list[Candidat
     """Return the first event with each id, and compare its repetitions with it. A batch must not have a key twice."""
     first: dict[LogPosition, Candidate] = {}
     for each in chunk:
-        known = first.setdefault(event_log.locate(each.event), each)
+        known = first.setdefault(log_reader.locate(each.event), each)
         if known is not each:
             _compare(each, known.event, result)
     return [*first.values()]
@@ -223,12 +223,12 @@ def _append(chunk: Sequence[Candidate], *, reads_first: bool, dry_run: bool) -> 
     candidates = _drop_repeated(chunk, result)
     recorded: dict[LogPosition, Event | Unreadable] = {}
     if reads_first or dry_run or not event_log.append_all([each.event for each in candidates]):
-        recorded = event_log.find_recorded([each.event for each in candidates])
-        missing = [each.event for each in candidates if event_log.locate(each.event) not in recorded]
+        recorded = log_reader.find_recorded([each.event for each in candidates])
+        missing = [each.event for each in candidates if log_reader.locate(each.event) not in recorded]
         if missing and not dry_run:
-            recorded |= event_log.find_recorded(event_log.append_many(missing))
+            recorded |= log_reader.find_recorded(event_log.append_many(missing))
     for each in candidates:
-        known = recorded.get(event_log.locate(each.event))
+        known = recorded.get(log_reader.locate(each.event))
         if known is None:
             result.appended[each.event.type_name] += 1
         else:

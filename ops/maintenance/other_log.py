@@ -11,14 +11,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from chalicelib import codec, event_log
+from chalicelib import codec, log_reader
 from chalicelib.aws import tables
 from chalicelib.aws.tables import CatalogItem
 from chalicelib.domain.events import Event, Purged, have_same_content
 from chalicelib.errors import NotUnderstoodError
-from chalicelib.event_log import Unreadable
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.temporary_db import TemporaryDatabase
+from chalicelib.log_reader import Unreadable
 from chalicelib.settings import Settings
 from ops.cli import progress
 from ops.cli.errors import OperatorError
@@ -181,9 +181,9 @@ class _Difference(TemporaryDatabase):
     def add_own(self, size: int) -> None:
         """Read this stage's log, which has approximately `size` events."""
         with throttling.retry_throttled(tables.client()), progress.bar("Reading the log", size) as advance:
-            for batch in split_into_chunks(event_log.scan(), _AT_ONCE):
+            for batch in split_into_chunks(log_reader.scan(), _AT_ONCE):
                 rows = [
-                    (event.counter_id, event.event_id, _digest(event)) for event in event_log.skip_unreadable(batch)
+                    (event.counter_id, event.event_id, _digest(event)) for event in log_reader.skip_unreadable(batch)
                 ]
                 self.insert("recorded VALUES (?, ?, ?)", rows)
                 advance(len(batch))

@@ -23,7 +23,7 @@ from typing import Any
 
 import click
 
-from chalicelib import codec, event_log
+from chalicelib import codec, log_reader
 from chalicelib.aws import sqs
 from chalicelib.aws.dead_letters import STREAM_SOURCE
 from chalicelib.domain.events import Event
@@ -172,7 +172,7 @@ def _send_back(settings: Settings, letters: Sequence[DeadLetter]) -> Iterator[tu
 
 def _read_log() -> Iterator[Event]:
     with progress.bar("Reading the log", None) as advance:
-        for event in purges.skip_void(event_log.scan()):
+        for event in purges.skip_void(log_reader.scan()):
             yield event
             advance(1)
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import click
 
-from chalicelib import clock, codec, event_log
+from chalicelib import clock, codec, log_reader
 from chalicelib.api.formats import format_time, parse_time
 from chalicelib.aws import sqs
-from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.verification.purges import PurgeTracker
+from chalicelib.log_reader import LogPosition, Unreadable
 from chalicelib.projections import READ_MODEL
 from chalicelib.settings import Settings
 from ops.cli import progress
@@ -92,7 +92,7 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
         for batch in split_into_chunks(selection.read(so_far.after), min(_AT_ONCE, rate)):
             events = [
                 event
-                for event in event_log.skip_unreadable(batch)
+                for event in log_reader.skip_unreadable(batch)
                 if not purges.is_void(event) and selection.has(event)
             ]
             messages = [*codec.encode_bodies(events)]

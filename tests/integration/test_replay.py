@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from chalicelib import event_log, settings
+from chalicelib import event_log, log_reader, settings
 from chalicelib.api.formats import format_time
 from chalicelib.aws import sqs
 from chalicelib.errors import QueueUnavailableError
@@ -149,7 +149,7 @@ def test_positions_of_a_stage_are_deleted_and_no_others(tmp_path):
 @pytest.fixture
 def purged_id(pipeline, counter_id):
     """Return a counter that was purged, and got two events since."""
-    writer.count(event_log.skip_unreadable(event_log.scan_counter(counter_id)))
+    writer.count(log_reader.skip_unreadable(log_reader.scan_counter(counter_id)))
     outcome = purge.purge(
         settings.current(),
         [counter_id],
@@ -169,7 +169,7 @@ def test_replay_sends_no_purged_event(pipeline, purged_id, tmp_path):
 
     (_, version, _) = (pipeline.value, pipeline.version, pipeline.published())
     assert (sent["events"], version) == (2, 2)
-    logged = [event for event in event_log.skip_unreadable(event_log.scan()) if event.is_projected]
+    logged = [event for event in log_reader.skip_unreadable(log_reader.scan()) if event.is_projected]
     assert of_all["events"] == len(logged) - EVENTS
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib import event_log, settings
+from chalicelib import event_log, log_reader, settings
 from chalicelib.aws import tables
 from chalicelib.domain.events import Purged
 from chalicelib.errors import UnavailableError
@@ -203,7 +203,7 @@ REQUESTS = 14
 
 
 def work_in_small_chunks(monkeypatch):
-    monkeypatch.setattr(event_log, "scan", functools.partial(event_log.scan, at_once=4))
+    monkeypatch.setattr(log_reader, "scan", functools.partial(log_reader.scan, at_once=4))
     monkeypatch.setattr(other_log, "_AT_ONCE", 4)
     monkeypatch.setattr(missing_events, "_AT_ONCE", 4)
     monkeypatch.setattr(missing_events, "_THREADS", 1)

@@ -22,7 +22,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from chalicelib import clock, codec, event_log, settings
+from chalicelib import clock, codec, event_log, log_reader, settings
 from chalicelib.domain.events import LATEST_MS, Purged
 from chalicelib.errors import LogUnavailableError, UnavailableError
 from chalicelib.extras.verification import repair
@@ -87,7 +87,7 @@ def run_import(*files, note=None, dry_run=False):
 
 
 def read_log():
-    return sorted(event_log.scan(), key=lambda event: event.event_id)
+    return sorted(log_reader.scan(), key=lambda event: event.event_id)
 
 
 def verify():
@@ -236,8 +236,8 @@ def test_export_has_an_event_of_its_beginning_under_traffic(engine, tmp_path, mo
 
 
 def read_in_small_pages(monkeypatch):
-    scan = event_log.scan
-    monkeypatch.setattr(event_log, "scan", lambda after=None: scan(after=after, at_once=4))
+    scan = log_reader.scan
+    monkeypatch.setattr(log_reader, "scan", lambda after=None: scan(after=after, at_once=4))
     monkeypatch.setattr(export, "_AT_ONCE", 4)
 
 

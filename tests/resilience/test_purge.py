@@ -15,7 +15,7 @@ import uuid
 import click
 import pytest
 
-from chalicelib import event_log, settings
+from chalicelib import event_log, log_reader, settings
 from chalicelib.aws import partitions
 from chalicelib.domain.archive import RECENT_MAX
 from chalicelib.domain.events import FIRST_ID_AFTER_PURGES, LATEST_MS, Purged, choose_part
@@ -75,7 +75,7 @@ def counted(engine):
     def count(counter_id, number, first_ms=0):
         events = make_events(counter_id, number, first_ms)
         puts = [
-            {"PutRequest": {"Item": {**item, "partition": {"S": event_log.locate(event).partition}}}}
+            {"PutRequest": {"Item": {**item, "partition": {"S": log_reader.locate(event).partition}}}}
             for event, item in zip(events, log_items(events), strict=True)
         ]
         for start in range(0, len(puts), 25):
@@ -148,7 +148,7 @@ def test_each_part_has_a_purge_that_sorts_before_its_events(engine, shards, coun
 
     partitions_of_counter = [partitions.format_partition(key) for key in partitions.part_keys("spam")]
     for partition in partitions_of_counter:
-        first, *rest = event_log.scan_partition(partition)
+        first, *rest = log_reader.scan_partition(partition)
         assert isinstance(first, Purged)
         assert (first.until_ms, first.reason, first.who) == (events[-1].recorded_at_ms, "spam", "ann")
         assert not any(isinstance(event, Purged) for event in rest)
@@ -281,7 +281,7 @@ def test_publish_and_project_neither_count_nor_park_a_purge(engine, pipeline, co
     counted(pipeline.counter_id, 3)
     pipeline.new_records()
     run_purge(pipeline.counter_id)
-    (purged,) = [event for event in event_log.scan() if isinstance(event, Purged)]
+    (purged,) = [event for event in log_reader.scan() if isinstance(event, Purged)]
     event = an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + 100)
     event_log.append(event)
 
@@ -333,11 +333,11 @@ def test_tracker_finds_void_events_from_any_position(counted, shards):
     old = counted("spam", 20)
     run_purge("spam")
     new = [*counted("spam", 5, first_ms=200), *counted(OTHER, 5)]
-    log = list(event_log.skip_unreadable(event_log.scan()))
+    log = list(log_reader.skip_unreadable(log_reader.scan()))
     assert {event.event_id for event in log if event.is_projected} == {event.event_id for event in [*old, *new]}
 
     for start in range(len(log)):
-        tracker = PurgeTracker(event_log.locate(log[start - 1]) if start else None)
+        tracker = PurgeTracker(log_reader.locate(log[start - 1]) if start else None)
         live = [event for event in log[start:] if not tracker.is_void(event)]
         assert live == [event for event in log[start:] if event in new]
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib import event_log, settings
+from chalicelib import event_log, log_reader, settings
 from chalicelib.errors import UnavailableError
 from chalicelib.read_model import queries
 from ops.cli.errors import OperatorError
@@ -59,7 +59,7 @@ def run_restore(table=RESTORED, *, dry_run=False):
 
 def delete(engine, events):
     for event in events:
-        position = event_log.locate(event)
+        position = log_reader.locate(event)
         key = {"partition": {"S": position.partition}, "event_id": {"S": position.event_id}}
         engine.client("dynamodb").delete_item(TableName=settings.current().event_log_table, Key=key)
 
@@ -265,8 +265,8 @@ REQUESTS = 12
 
 
 def work_in_small_chunks(monkeypatch):
-    scan = event_log.scan
-    monkeypatch.setattr(event_log, "scan", functools.partial(scan, at_once=4))
+    scan = log_reader.scan
+    monkeypatch.setattr(log_reader, "scan", functools.partial(scan, at_once=4))
     monkeypatch.setattr(other_log, "_AT_ONCE", 4)
     monkeypatch.setattr(missing_events, "_AT_ONCE", 4)
     monkeypatch.setattr(missing_events, "_THREADS", 1)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib import event_log, settings
+from chalicelib import event_log, log_reader, settings
 from chalicelib.extras.sql import read_model
 from chalicelib.extras.verification import report as kinds
 from chalicelib.projections import SQL
@@ -69,7 +69,7 @@ def test_counter_with_an_event_that_only_sql_lacks_is_refused(database, name):
 
     assert outcome.facts["refused"] == {name: "not all of its events are counted; see verify"}
     assert queries.get_counter(name).version == 1
-    assert event_log.read_purge(event_log.locate(event).partition) == event_log.NEVER_PURGED
+    assert log_reader.read_purge(log_reader.locate(event).partition) == log_reader.NEVER_PURGED
 
 
 def test_purge_that_ended_before_the_rows_is_finished_by_the_next(database, name, monkeypatch):

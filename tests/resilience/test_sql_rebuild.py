@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import create_engine, insert
 from sqlalchemy.exc import DBAPIError
 
-from chalicelib import event_log, settings
+from chalicelib import event_log, log_reader, settings
 from chalicelib.domain.events import LARGEST_AMOUNT, Event
 from chalicelib.errors import ContendedError, ReadModelUnavailableError, UnavailableError
 from chalicelib.extras.sql import read_model, repair, row_comparison, rows, schema
@@ -447,7 +447,9 @@ def test_rebuild_next_to_worker_threads_ends_right(database, name):
     run_rebuild(*names)  # from here on, all totals match the rows
     for damage in ("a time is wrong", "a type is wrong"):
         DAMAGES[damage].apply(database, sql_damage.count_events(f"{name}.many"))
-    events = [*event_log.skip_unreadable(event for counter_id in names for event in event_log.scan_counter(counter_id))]
+    events = [
+        *log_reader.skip_unreadable(event for counter_id in names for event in log_reader.scan_counter(counter_id))
+    ]
     is_done, recorded, differences = threading.Event(), list(events), []
 
     def work(number):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from chalicelib import event_log
+from chalicelib import log_reader
 from chalicelib.domain.entries import Entry, id_bytes, id_text
 from chalicelib.domain.events import choose_part, is_counter_id, is_event_id
 from chalicelib.extras.chunks import split_into_chunks
@@ -145,7 +145,7 @@ class RowComparison:
     def _look_up(self, counter_id: str, rows: Iterable[Row]) -> frozenset[str]:
         """Look up the events of these rows in the log, and stage them. Return their ids."""
         event_ids = {row.event_id for row in rows if is_event_id(row.event_id)}
-        logged = event_log.find_many(counter_id, event_ids) if event_ids and is_counter_id(counter_id) else []
+        logged = log_reader.find_many(counter_id, event_ids) if event_ids and is_counter_id(counter_id) else []
         self._db.add_events(logged)
         return frozenset(event.event_id for event in logged)
 

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from chalicelib import clock, event_log, retries
+from chalicelib import clock, log_reader, retries
 from chalicelib.aws import partitions
 from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
 from chalicelib.domain.events import is_counter_id
@@ -58,7 +58,7 @@ def select_all(segments: int) -> Scope:
     return Scope(
         [partial(store.scan_parts, number, segments) for number in numbers],
         [partial(store.scan_pages, number, segments) for number in numbers],
-        [partial(event_log.scan, number, segments) for number in numbers],
+        [partial(log_reader.scan, number, segments) for number in numbers],
     )
 
 
@@ -76,7 +76,7 @@ def select_parts(keys: Iterable[PartKey]) -> Scope:
     return Scope(
         [lambda key=key: [[item] if (item := store.read_part_item(key)) else []] for key in keys],  # type: ignore[misc]
         [partial(store.query_pages, key, 0, _PAGES_AT_ONCE) for key in keys],
-        [partial(event_log.scan_partition, partitions.format_partition(key)) for key in keys],
+        [partial(log_reader.scan_partition, partitions.format_partition(key)) for key in keys],
     )
 
 
@@ -224,7 +224,7 @@ def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
         if is_again:
             retries.pause()  # the event of a swap may become visible a moment after its entry
         for entries in split_into_chunks(unknown, _EVENTS_AT_ONCE):
-            db.add_events(event_log.find_many(key.counter_id, {entry.event_id for entry in entries}))
+            db.add_events(log_reader.find_many(key.counter_id, {entry.event_id for entry in entries}))
 
 
 def _look_up_purge(db: StagingDb, key: PartKey) -> None:
@@ -234,4 +234,4 @@ def _look_up_purge(db: StagingDb, key: PartKey) -> None:
     A purge is recorded before the part is deleted, so it is visible if the snapshot lacks the part.
     """
     if next(db.missing(key), None) is not None:
-        db.add_purge(key, event_log.read_purge(partitions.format_partition(key)))
+        db.add_purge(key, log_reader.read_purge(partitions.format_partition(key)))

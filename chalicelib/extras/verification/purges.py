@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chalicelib import event_log
+from chalicelib import log_reader
 from chalicelib.domain.events import Purged
-from chalicelib.event_log import NEVER_PURGED
+from chalicelib.log_reader import NEVER_PURGED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from chalicelib.domain.events import Event
-    from chalicelib.event_log import LogPosition, Unreadable
+    from chalicelib.log_reader import LogPosition, Unreadable
 
 
 class PurgeTracker:
@@ -25,11 +25,11 @@ class PurgeTracker:
 
     def __init__(self, after: LogPosition | None) -> None:
         self._partition = after.partition if after else ""
-        self._until_ms = event_log.read_purge(after.partition) if after else NEVER_PURGED
+        self._until_ms = log_reader.read_purge(after.partition) if after else NEVER_PURGED
 
     def is_void(self, event: Event) -> bool:
         """Check whether this event is purged, or is a purge. Call this for every readable event, in order."""
-        partition = event_log.locate(event).partition
+        partition = log_reader.locate(event).partition
         if partition != self._partition:
             self._partition, self._until_ms = partition, NEVER_PURGED
         if isinstance(event, Purged):
@@ -40,4 +40,4 @@ class PurgeTracker:
 def skip_void(events: Iterable[Event | Unreadable]) -> Iterator[Event]:
     """Yield the events of a scan from the start of the log, without purges, purged events and unreadable events."""
     purges = PurgeTracker(None)
-    return (event for event in event_log.skip_unreadable(events) if not purges.is_void(event))
+    return (event for event in log_reader.skip_unreadable(events) if not purges.is_void(event))

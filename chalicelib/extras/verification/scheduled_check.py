@@ -19,13 +19,12 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from chalicelib import event_log, settings, telemetry
+from chalicelib import log_reader, settings, telemetry
 from chalicelib.aws import partitions, sqs
 from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
 from chalicelib.domain.entries import make_entry
 from chalicelib.domain.events import Purged
 from chalicelib.errors import DamagedReadModelError
-from chalicelib.event_log import NEVER_PURGED, LogPosition, Unreadable
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.verification import checkpoint, verifier
 from chalicelib.extras.verification import report as kinds
@@ -33,6 +32,7 @@ from chalicelib.extras.verification.part_comparison import PartComparison, descr
 from chalicelib.extras.verification.purges import PurgeTracker
 from chalicelib.extras.verification.report import Difference, Report, Totals
 from chalicelib.extras.verification.staging_db import SEEN, StagingDb
+from chalicelib.log_reader import NEVER_PURGED, LogPosition, Unreadable
 from chalicelib.projections import READ_MODEL
 from chalicelib.read_model import items, queries, store, writer
 
@@ -159,7 +159,7 @@ def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
         nonlocal budget
         budget -= _EVENTS_PER_UNIT * units
 
-    for batch in split_into_chunks(event_log.scan(after=after, at_once=at_once), at_once):
+    for batch in split_into_chunks(log_reader.scan(after=after, at_once=at_once), at_once):
         report.events += len(batch)
         budget -= len(batch)
         for key, entries in _group_by_part(batch, purges, (now_s - _LAG_S) * 1000).items():
@@ -245,7 +245,7 @@ def _read_first(partition: str, size: int, at_most: int) -> Iterator[Event | Unr
     beyond the limit. If the part was purged, read only `size` events, because void events cost as much as others.
     Entries whose events were not read are looked up by their ids.
     """
-    for number, event in enumerate(event_log.scan_partition(partition, at_once=min(size, _EVENTS_AT_ONCE))):
+    for number, event in enumerate(log_reader.scan_partition(partition, at_once=min(size, _EVENTS_AT_ONCE))):
         if isinstance(event, Purged):
             at_most = size
         if number >= at_most:
@@ -305,7 +305,7 @@ def _count_missed(key: PartKey, missed: frozenset[Entry]) -> frozenset[Entry]:
 
     First, look for a purge again: a purge that was recorded since the events were read voids them.
     """
-    until_ms = event_log.read_purge(partitions.format_partition(key)) if missed else NEVER_PURGED
+    until_ms = log_reader.read_purge(partitions.format_partition(key)) if missed else NEVER_PURGED
     entries = [entry for entry in missed if entry.recorded_at_ms > until_ms]
     return writer.count_entries(key, entries) if entries else frozenset()
 
@@ -315,11 +315,11 @@ def _group_by_part(
 ) -> dict[PartKey, frozenset[Entry]]:
     """Return the entries of events that were recorded before a time, by part, without void events."""
     by_part: dict[PartKey, set[Entry]] = defaultdict(set)
-    for event in event_log.skip_unreadable(events):
+    for event in log_reader.skip_unreadable(events):
         if not purges.is_void(event) and event.recorded_at_ms < before_ms:
             by_part[partitions.part_key(event)].add(make_entry(event))
     return {key: frozenset(entries) for key, entries in by_part.items()}
 
 
 def _locate(event: Event | Unreadable) -> LogPosition:
-    return LogPosition(event.partition, event.event_id) if isinstance(event, Unreadable) else event_log.locate(event)
+    return LogPosition(event.partition, event.event_id) if isinstance(event, Unreadable) else log_reader.locate(event)

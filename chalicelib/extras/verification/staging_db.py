@@ -10,9 +10,9 @@ from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
 from chalicelib.domain.entries import Entry, id_bytes, id_text
 from chalicelib.domain.events import Purged, choose_part, is_event_id
 from chalicelib.errors import DamagedReadModelError
-from chalicelib.event_log import Unreadable
 from chalicelib.extras.temporary_db import TemporaryDatabase
 from chalicelib.extras.verification.report import DIFFERENT, MISPLACED, PURGED, REPEATED, UNKNOWN, Totals
+from chalicelib.log_reader import Unreadable
 from chalicelib.read_model import items
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from chalicelib.domain.events import Event
-    from chalicelib.event_log import Unreadable
     from chalicelib.extras.verification.report import Report
     from chalicelib.extras.verification.staging_db import StagingDb
+    from chalicelib.log_reader import Unreadable
 
     LogSegment = Callable[[], Iterable[Event | Unreadable]]
 
