@@ -6,19 +6,16 @@ Follow one increment through the files. `increment` below calls `chalicelib/comm
 below calls `read_model/queries.py`. Each optional projection, such as `extras/sql/`, also has its own function.
 
 Each entry point imports the modules that it uses, so that no function loads modules that only other functions need. A
-deployment may lack features of `chalicelib/extras`: `_optional` makes their routes return 404.
+deployment may lack features of `chalicelib/extras`; their routes then return 404.
 """
 
 import contextlib
-import functools
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote
 
 from chalice.app import (
     AuthRequest,
@@ -33,39 +30,24 @@ from chalice.app import (
     SQSEvent,
 )
 
-from chalicelib import cold_start, settings, telemetry
+from chalicelib import cold_start, features, settings, telemetry
 from chalicelib.access import callers
-from chalicelib.api import problems, requests, responses
+from chalicelib.api import problems, requests, responses, views
+from chalicelib.api.views import view
 from chalicelib.aws import session, stream_arn
 from chalicelib.domain.commands import Increment
 from chalicelib.errors import FeatureNotFoundError, RequestError
-from chalicelib.projections import PROJECTIONS, READ_MODEL, Projection
+from chalicelib.projections import READ_MODEL, Projection
 
 _settings = settings.current()
-_received: ContextVar[Request] = ContextVar("received")
 #: API Gateway itself responds to preflight requests if the REST API is the only front, and one origin is allowed.
 #: Otherwise, `_declare_preflight` declares routes for them.
 _has_gateway_preflight = len(_settings.allowed_origin) == 1 and _settings.front == ("rest",)
 _cors = responses.make_cors_config(_settings.allowed_origin[0]) if _has_gateway_preflight else False
 _route: dict[str, Any] = {"cors": _cors, "content_types": ["*/*"]}
 
-#: By the name of each view: the query parameters that it reads, and the module or package in `chalicelib.extras` that
-#: it needs.
-PARAMETERS: dict[str, tuple[str, ...]] = {}
-FEATURES: dict[str, str] = {}
-
-#: The modules and packages in `chalicelib.extras` whose projections are off in this stage.
-_OFF = {
-    each.module.removeprefix("extras.").partition(".")[0] for each in PROJECTIONS if each not in _settings.projections
-}
-
 app = Chalice(app_name=telemetry.SERVICE, configure_logs=False)
 telemetry.set_level(_settings.log_level)
-
-
-def _request() -> requests.Request:
-    """Return the request that this thread handles."""
-    return requests.parse_request(_received.get())
 
 
 def _declare_authorizer() -> ChaliceAuthorizer | None:
@@ -94,94 +76,44 @@ _open_route = {**_route, "methods": ["GET", "HEAD"]}  # exposes nothing that the
 _query_route = {**_open_route, **callers.restrict(_settings.readers, authorize)}
 
 
-@contextlib.contextmanager
-def _optional(feature: str = "") -> Iterator[None]:
-    """
-    Raise a `FeatureNotFoundError` if the block imports a module that was deleted from `chalicelib/extras`.
-
-    Also raise it if `feature` is a projection that is off in this stage.
-    """
-    if feature in _OFF:
-        raise FeatureNotFoundError
-    try:
-        yield
-    except ImportError as error:
-        if not (error.name or "").startswith("chalicelib.extras"):
-            raise
-        telemetry.log_missing_feature(error.name)
-        raise FeatureNotFoundError from error
-
-
-def _view(
-    *parameters: str, feature: str = "", refuse: Callable[[RequestError], Response] | None = None
-) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
-    """
-    Turn a function into a view, which renders errors as problem documents.
-
-    If the path has a counter id, the view first checks that the id is valid and that the counter exists. For an
-    increment, the counter must also be open. Only then does the view read or write anything else. `refuse` renders a
-    request error in another way, or raises it again.
-
-    `parameters` are the query parameters that the view reads. `feature` is the module or package in `chalicelib.extras`
-    that the view imports. If that module is missing, or its projection is off, the view returns 404, and the index
-    omits its link.
-    """
-
-    def make_view(function: Callable[..., Response]) -> Callable[..., Response]:
-        PARAMETERS[function.__name__], FEATURES[function.__name__] = parameters, feature
-
-        @functools.wraps(function)
-        def decode_path(**path: str) -> Response:  # API Gateway does not decode paths
-            parts = {name: unquote(part) for name, part in path.items()}
-            try:
-                _check_counter(**parts)
-                return function(**parts)
-            except RequestError as error:
-                if refuse is None:
-                    raise
-                return refuse(error)
-
-        return problems.render_errors(_optional(feature)(decode_path))
-
-    return make_view
-
-
-def _check_counter(counter_id: str | None = None, **_others: str) -> None:
-    """Refuse the request if its path names an invalid or unknown counter, or if it would increment a closed counter."""
-    if counter_id is not None:
-        from chalicelib.access import catalog
-
-        catalog.check(requests.parse_counter_id(counter_id), increments=_received.get().method == "POST")
-
-
-def _has_feature(module: str) -> bool:
-    """Check whether this stage has this feature of `chalicelib.extras`. Reports also need the SQL read model."""
-    if module in _OFF or (module == "reports" and not _settings.sql_url):
-        return False
-    try:
-        return not module or importlib.util.find_spec(f"chalicelib.extras.{module}") is not None
-    except ModuleNotFoundError:  # the whole folder was deleted
-        return False
-
-
 @app.route("/counters/{counter_id}/increments", **_command_route)
-@_view()
+@view()
 def increment(counter_id: str) -> Response:
     """Increment a counter."""
     from chalicelib import command_handlers
 
-    request = _request()
+    request = views.current_request()
     command = requests.parse_command(Increment, counter_id, request, _settings.max_increment)
     return responses.render_accepted(request, command, command_handlers.record(command))
 
 
+@app.on_dynamodb_record(
+    stream_arn=stream_arn.find_stream_arn(_settings),
+    batch_size=1000,
+    starting_position="TRIM_HORIZON",
+    maximum_batching_window_in_seconds=_settings.batching_window_s,
+)
+def publish(batch: DynamoDBEvent) -> None:
+    from chalicelib import publisher
+
+    publisher.publish(batch.to_dict())
+
+
+@app.on_sqs_message(queue=READ_MODEL.queue(_settings.stage), batch_size=10, maximum_concurrency=_settings.projectors)
+def project(batch: SQSEvent) -> dict[str, Any]:
+    from chalicelib import projector
+    from chalicelib.read_model import writer
+
+    return projector.project(READ_MODEL, writer.count, batch.to_dict())
+
+
 @app.route("/counters/{counter_id}", **_query_route)
-@_view("at")
+@view("at")
 def counter(counter_id: str) -> Response:
     """Get a counter's value and version, now or at a given time. A counter without counted events has the value 0."""
     from chalicelib.read_model import queries
 
-    request = _request()
+    request = views.current_request()
     at_ms = requests.parse_moment(request)
     if at_ms is None:
         return responses.render_counter(request, queries.get_counter(counter_id))
@@ -192,16 +124,16 @@ def counter(counter_id: str) -> Response:
 
 
 @app.route("/counters/{counter_id}/cached", **_query_route)
-@_view()
+@view()
 def cached_counter(counter_id: str) -> Response:
     """Get the counter's state, at most a second old. A shared cache can serve many clients with one read per second."""
     from chalicelib.read_model import queries
 
-    return responses.render_counter(_request(), queries.get_counter(counter_id), responses.SHARED)
+    return responses.render_counter(views.current_request(), queries.get_counter(counter_id), responses.SHARED)
 
 
 @app.route("/counters/{counter_id}/events/{event_id}", **_query_route)
-@_view()
+@view()
 def event(counter_id: str, event_id: str) -> Response:
     """Get an event and its status: counted or pending."""
     from chalicelib import event_log
@@ -212,22 +144,22 @@ def event(counter_id: str, event_id: str) -> Response:
 
 
 @app.route("/counters/{counter_id}/events", **_query_route)
-@_view("limit", "cursor")
+@view("limit", "cursor")
 def events(counter_id: str) -> Response:
     """List the counted events, newest first."""
     from chalicelib.read_model import queries
 
-    limit, before = requests.parse_events_page(_request())
+    limit, before = requests.parse_events_page(views.current_request())
     return responses.render_events(queries.list_events(counter_id, limit, before))
 
 
 @app.route("/counters/{counter_id}/history", **_query_route)
-@_view("from", "to", "resolution")
+@view("from", "to", "resolution")
 def history(counter_id: str) -> Response:
     """Get the number of events and the sum of their amounts for each step of a time range, without empty steps."""
     from chalicelib.read_model import queries
 
-    span = requests.parse_history_span(_request(), time.time())
+    span = requests.parse_history_span(views.current_request(), time.time())
     return responses.render_history(queries.get_history(counter_id, span))
 
 
@@ -235,7 +167,7 @@ def _draw_refusal(error: RequestError) -> Response:
     """Render the refusal as a badge if the client prefers images. Otherwise, raise the error again."""
     from chalicelib.extras import badge as extras_badge
 
-    request = _request()
+    request = views.current_request()
     if not requests.prefers_image(request):
         raise error
     svg = extras_badge.render_refusal(error.detail)
@@ -245,34 +177,34 @@ def _draw_refusal(error: RequestError) -> Response:
 
 
 @app.route("/counters/{counter_id}/badge.svg", **_query_route)
-@_view("label", "color", "labelColor", "style", feature="badge", refuse=_draw_refusal)
+@view("label", "color", "labelColor", "style", feature="badge", refuse=_draw_refusal)
 def badge(counter_id: str) -> Response:
     """Get the counter's value as a badge. The query parameters have the names that shields.io uses."""
     from chalicelib.extras import badge as extras_badge
     from chalicelib.read_model import queries
 
-    request = _request()
-    parameters = requests.parse_parameters(request, PARAMETERS["badge"])
+    request = views.current_request()
+    parameters = requests.parse_parameters(request, views.PARAMETERS["badge"])
     options = extras_badge.parse_options(counter_id, parameters)
     svg = extras_badge.render_badge(options, queries.get_counter(counter_id).value)
     return responses.render_cacheable(request, svg, extras_badge.HEADERS)
 
 
 @app.route("/counters", **_query_route)
-@_view("limit", "cursor")
+@view("limit", "cursor")
 def counters() -> Response:
     """List the counters that exist and have counted events, in no particular order. Hidden counters are not listed."""
     from chalicelib.access import catalog
     from chalicelib.read_model import queries
 
-    limit, after = requests.parse_counters_page(_request())
+    limit, after = requests.parse_counters_page(views.current_request())
     page = queries.list_counters(limit, after)
     known = catalog.select_known(page.counters, lambda counter: counter.counter_id)
     return responses.render_counters(replace(page, counters=known))
 
 
 @app.route("/reports", **_query_route)
-@_view(feature="reports")
+@view(feature="reports")
 def reports() -> Response:
     """List the reports and their parameters, if the stage has the SQL read model."""
     from chalicelib.extras.reports import api
@@ -281,13 +213,13 @@ def reports() -> Response:
 
 
 @app.route("/reports/{name}", **_query_route)
-@_view("limit", "cursor", "format", "counter_id", "from", "to", "at", feature="reports")
+@view("limit", "cursor", "format", "counter_id", "from", "to", "at", feature="reports")
 def report(name: str) -> Response:
     """Get a page of a report. `GET /reports` lists each report's parameters. An unknown parameter causes a 400."""
     from chalicelib.access import catalog
     from chalicelib.extras.reports import api, definitions
 
-    report_request = api.parse_request(_settings, name, _request())
+    report_request = api.parse_request(_settings, name, views.current_request())
     query = report_request.query
     if query.counter_id is not None:
         catalog.check(query.counter_id, increments=False)
@@ -300,26 +232,19 @@ def report(name: str) -> Response:
 
 
 @app.route("/", **_open_route)
-@_view()
+@view()
 def index() -> Response:
     """Get the name, version and links of the service."""
-    return responses.render_index(
-        {
-            name: path + (f"{{?{','.join(PARAMETERS[name])}}}" if PARAMETERS[name] else "")
-            for path, methods in app.routes.items()
-            for name in (route.view_name for route in methods.values())
-            if path != "/" and name in FEATURES and _has_feature(FEATURES[name])
-        }
-    )
+    return responses.render_index(dict(views.list_links(app)))
 
 
 @app.route("/openapi.json", **_open_route)
-@_view(feature="openapi")
+@view(feature="openapi")
 def openapi() -> Response:
     """Get the OpenAPI document."""
     from chalicelib.extras import openapi as extras_openapi
 
-    request = _request()
+    request = views.current_request()
     document = extras_openapi.render_document(_settings, request.root, app.routes)
     return responses.render_cacheable(request, document, extras_openapi.HEADERS)
 
@@ -343,26 +268,6 @@ def serve(event: dict[str, Any], context: object) -> dict[str, Any]:
     return payload_v2.serve(app, _settings, event, context)
 
 
-@app.on_dynamodb_record(
-    stream_arn=stream_arn.find_stream_arn(_settings),
-    batch_size=1000,
-    starting_position="TRIM_HORIZON",
-    maximum_batching_window_in_seconds=_settings.batching_window_s,
-)
-def publish(batch: DynamoDBEvent) -> None:
-    from chalicelib import publisher
-
-    publisher.publish(batch.to_dict())
-
-
-@app.on_sqs_message(queue=READ_MODEL.queue(_settings.stage), batch_size=10, maximum_concurrency=_settings.projectors)
-def project(batch: SQSEvent) -> dict[str, Any]:
-    from chalicelib import projector
-    from chalicelib.read_model import writer
-
-    return projector.project(READ_MODEL, writer.count, batch.to_dict())
-
-
 def _declare_function(projection: Projection) -> None:
     """Declare the Lambda function of an optional projection. It works like `project`."""
 
@@ -384,7 +289,7 @@ for _projection in _settings.projections[1:]:
 
 @app.schedule(Rate(settings.CHECK_EVERY_S // 60, unit=Rate.MINUTES))
 def check(_turn: CloudWatchEvent) -> None:
-    with contextlib.suppress(FeatureNotFoundError), _optional():
+    with contextlib.suppress(FeatureNotFoundError), features.optional():
         from chalicelib.extras.verification import scheduled_check
 
         scheduled_check.check(int(time.time()))
@@ -407,10 +312,9 @@ def unify_errors(request: Request, get_response: Callable[[Request], Response]) 
 
 @app.middleware("http")
 def bind_request(request: Request, get_response: Callable[[Request], Response]) -> Response:
-    # Chalice keeps the current request on the app, which the threads of `chalice local` share.
-    _received.set(request)
+    views.bind(request)
     return get_response(request)
 
 
-with contextlib.suppress(FeatureNotFoundError), _optional():
+with contextlib.suppress(FeatureNotFoundError), features.optional():
     cold_start.preload(os.environ.get("_HANDLER", ""))

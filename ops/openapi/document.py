@@ -47,11 +47,12 @@ def generate() -> JSON:
         ValueError: a route of `app.py` has no description, or reads other query parameters than its description lists.
     """
     import app  # noqa: PLC0415  (it reads the settings)
+    from chalicelib.api import views  # noqa: PLC0415  (it reads the settings)
 
     paths: JSON = {}
     for path, methods in app.app.routes.items():
         for method, route in methods.items():
-            described = _describe_route(path, route, app.PARAMETERS.get(route.view_name, ()))
+            described = _describe_route(path, route, views.PARAMETERS.get(route.view_name, ()))
             paths.setdefault(path, {})[method.lower()] = _describe_head(described) if method == "HEAD" else described
     return {
         "openapi": "3.1.1",

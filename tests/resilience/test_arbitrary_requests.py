@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import app
+from chalicelib.api import views
 from testkit.builders import api_event
 
 EXAMPLES = 400
@@ -60,7 +61,7 @@ EVENT_IDS = st.one_of(
     st.uuids().map(str), st.uuids().map(lambda uuid: str(uuid).upper()), st.sampled_from(["", "1", "{1}"]), TEXTS
 )
 QUERIES = st.dictionaries(
-    st.sampled_from(sorted({name for names in app.PARAMETERS.values() for name in names} | {"x"})),
+    st.sampled_from(sorted({name for names in views.PARAMETERS.values() for name in names} | {"x"})),
     st.lists(
         st.one_of(
             st.sampled_from(["1", "100", "0", "101", "-1", "1.0", "\u0661", "9" * 5000, "", "MSBjbGlja3M", "MSBhIGI"]),

@@ -13,6 +13,7 @@ PROJECT = Path(__file__).parent.parent.parent
 PROGRAM = """
 import json, random
 import app
+from chalicelib.api import views
 from testkit.builders import a_scheduled_turn
 from tests.pipeline import Pipeline
 from testkit.engine import Engine
@@ -25,7 +26,7 @@ with engine.serve_clients():
     swapped = pipeline.increment(If_Match='"0"').status
     pipeline.deliver()
     paths = {route.view_name: path for path, methods in app.app.routes.items() for route in methods.values()}
-    missing = [pipeline.send("GET", paths[name], path={"name": "days"}).body for name in paths if app.FEATURES[name]]
+    missing = [pipeline.send("GET", paths[name], path={"name": "days"}).body for name in paths if views.FEATURES[name]]
     kept = [pipeline.send("GET", paths[name]).status for name in ("index", "counters", "events")]
     hidden = sorted(paths.keys() - pipeline.send("GET", "/").body["links"].keys())
     print(json.dumps({

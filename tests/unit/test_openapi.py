@@ -11,7 +11,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 import app
 import chalicelib
 from chalicelib import settings
-from chalicelib.api import problems, responses
+from chalicelib.api import problems, responses, views
 from chalicelib.errors import CounterError
 from chalicelib.extras import openapi
 from ops.deployment.gateway_responses import GATEWAY_PROBLEMS
@@ -87,7 +87,7 @@ def test_route_without_description_is_named(monkeypatch):
 
 
 def test_route_described_with_other_parameters_is_named(monkeypatch):
-    monkeypatch.setitem(app.PARAMETERS, "history", ("from", "to"))
+    monkeypatch.setitem(views.PARAMETERS, "history", ("from", "to"))
 
     with pytest.raises(ValueError, match=r"^/counters/{counter_id}/history reads \['from', 'to'\] according to app.py"):
         document.generate()

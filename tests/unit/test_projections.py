@@ -13,7 +13,7 @@ from chalice.test import Client
 from samtranslator.yaml_helper import yaml_parse
 
 import app
-from chalicelib import cold_start, settings
+from chalicelib import cold_start, features, settings
 from chalicelib.errors import SettingsError
 from chalicelib.projections import PROJECTIONS, READ_MODEL, SQL, Projection, Table
 from ops import stages
@@ -66,7 +66,7 @@ def test_projection_is_off_until_its_setting_is_on(monkeypatch):
 
 
 def test_route_of_a_projection_that_is_off_is_not_found(monkeypatch):
-    monkeypatch.setattr(app, "_OFF", {"badge"})
+    monkeypatch.setattr(features, "_OFF", {"badge"})
     with Client(app.app) as client:
         response = client.http.get("/counters/clicks/badge.svg")
         index = client.http.get("/").json_body
@@ -78,7 +78,7 @@ def test_route_of_a_projection_that_is_off_is_not_found(monkeypatch):
 
 def test_package_of_a_projection_that_is_off_is_no_feature():
     """The SQL projection, `extras.sql.read_model`, is off here."""
-    assert not app._has_feature("sql")
+    assert not features.has("sql")
 
 
 def test_names_of_projections_derive_and_do_not_collide():
