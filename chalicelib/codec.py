@@ -99,10 +99,10 @@ def decode_stream_record(record: object) -> Event:
     return decode_event(extract_counter_id(fields.get("partition")), fields)
 
 
-def is_counted_at_once(record: object) -> bool:
+def is_likely_counted(record: object) -> bool:
     """Check whether a stream record announces an event that its own command counts, such as the event of a swap."""
     match record:
-        case {"dynamodb": {"NewImage": {"counted_at_once": {"BOOL": True}}}}:
+        case {"dynamodb": {"NewImage": {"likely_counted": {"BOOL": True}}}}:
             return True
     return False
 

@@ -90,7 +90,7 @@ def generate_event_id(now_ms: int) -> str:
 
 
 def _append(command: Command, event: Event) -> Accepted:
-    appended = event_log.append(event, counted_at_once=command.count_at_once)
+    appended = event_log.append(event, likely_counted=command.count_at_once)
     counter = None
     if command.count_at_once:
         with contextlib.suppress(UnavailableError):  # the event is recorded: respond 202, and the projector counts it

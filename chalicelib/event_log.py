@@ -42,12 +42,12 @@ class Appended:
     is_retry: bool
 
 
-def append(event: Event, *, counted_at_once: bool = False) -> Appended:
+def append(event: Event, *, likely_counted: bool = False) -> Appended:
     """
     Append the event unless its id is already in the log. This usually takes one request.
 
     If several callers use the same id, one appends the event, and the others get the recorded event. A retry after a
-    lost response is safe. `counted_at_once` tells the projector that the command itself probably counts the event.
+    lost response is safe. `likely_counted` tells the projector that the command itself probably counts the event.
 
     Raises:
         KeyReusedError: the id belongs to a different event.
@@ -58,7 +58,7 @@ def append(event: Event, *, counted_at_once: bool = False) -> Appended:
     """
     for _ in retries.with_backoff(_TRIES):
         try:
-            _build_item(event, counted_at_once=counted_at_once).save(condition=EventItem.event_id.does_not_exist())
+            _build_item(event, likely_counted=likely_counted).save(condition=EventItem.event_id.does_not_exist())
         except PutError as error:
             match dynamodb.error_code(error):
                 case "ConditionalCheckFailedException":
@@ -88,9 +88,9 @@ def get_recorded(event: Event) -> Event:
     return recorded
 
 
-def _build_item(event: Event, *, counted_at_once: bool) -> EventItem:
+def _build_item(event: Event, *, likely_counted: bool) -> EventItem:
     partition = partitions.event_partition(event.counter_id, event.event_id)
-    return EventItem(partition=partition, counted_at_once=counted_at_once or None, **codec.encode_event(event))
+    return EventItem(partition=partition, likely_counted=likely_counted or None, **codec.encode_event(event))
 
 
 def find(counter_id: str, event_id: str) -> Event | None:
@@ -144,7 +144,7 @@ def include_append(transaction: TransactWrite, event: Event) -> None:
 
     DynamoDB refuses the transaction if the log already has the event's id.
     """
-    item = _build_item(event, counted_at_once=True)
+    item = _build_item(event, likely_counted=True)
     transaction.save(item, condition=EventItem.event_id.does_not_exist())
 
 

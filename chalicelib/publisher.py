@@ -40,7 +40,7 @@ def publish(batch: object) -> None:
             parked.append(DeadLetter(dead_letters.STREAM_SOURCE, error.reason, record))
         else:
             if event.is_projected:
-                (likely_counted if codec.is_counted_at_once(record) else events).append(event)
+                (likely_counted if codec.is_likely_counted(record) else events).append(event)
     messages = [*codec.encode_messages(events), *codec.encode_messages(likely_counted, likely_counted=True)]
     failures: list[QueueUnavailableError] = []
     current = settings.current()

@@ -72,7 +72,7 @@ class EventItem(_Table):
     version = NumberAttribute()
     by = NumberAttribute()
     recorded_at = NumberAttribute()
-    counted_at_once = BooleanAttribute(null=True)
+    likely_counted = BooleanAttribute(null=True)
 
     locals().update(_make_attributes())
 

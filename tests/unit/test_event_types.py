@@ -184,7 +184,7 @@ def test_types_agree_on_the_fields_that_they_share():
     kinds = {(rule.name, rule.value_type) for event_type in TYPES.values() for rule in event_type.rules.values()}
 
     assert len(kinds) == len(dict(kinds))
-    assert not dict(kinds).keys() & {"partition", "type", "version", "counted_at_once", "status"}
+    assert not dict(kinds).keys() & {"partition", "type", "version", "likely_counted", "status"}
 
 
 @pytest.mark.parametrize("event_type", TYPES.values())
