@@ -149,7 +149,7 @@ def _purge(
     confirmed: str | None,
 ) -> Outcome:
     from chalicelib.access.names import Verdict
-    from ops.maintenance import adjust, counters, purge
+    from ops.maintenance import counters, notes, purge
 
     if not names or not reason or start is not None:
         raise click.UsageError("purge requires at least one NAME and --reason, and takes no --start.")
@@ -160,7 +160,7 @@ def _purge(
     return purge.purge(
         settings,
         names,
-        adjust.build_note(reason, who),
+        notes.build_note(reason, who),
         is_open=counters.read_verdicts(settings, Verdict.OPEN),
         confirm=lambda question: confirm(question, yes=yes),
         dry_run=dry_run,

@@ -85,14 +85,14 @@ def import_command(
       python -m ops import events.jsonl.gz --stage copy
       python -m ops import visits.csv --reason "taken over from the old site" --stage prod
     """
-    from ops.maintenance import adjust, import_file
+    from ops.maintenance import import_file, notes
 
     has_csv = any(map(import_file.is_csv, names))
     if has_csv and reason is None:
         raise click.UsageError("A CSV file requires --reason.")
     if not has_csv and {reason, *texts.values()} != {None}:
         raise click.UsageError("--reason, --who and --key require a file whose name ends in .csv or .csv.gz.")
-    note = adjust.build_note(reason, **texts) if reason is not None else None
+    note = notes.build_note(reason, **texts) if reason is not None else None
     return import_file.import_files(settings, names, note, rate, dry_run=dry_run)
 
 

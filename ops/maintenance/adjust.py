@@ -1,15 +1,10 @@
 """Adjust: turn an operator's options into an `Adjust` command, and the result of the command into an outcome."""
 
-import getpass
 import shlex
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
-import boto3
 import click
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import command_handlers
 from chalicelib.command_handlers import Accepted
@@ -23,23 +18,7 @@ from chalicelib.read_model import queries
 from ops.cli import errors
 from ops.cli.errors import InputError, OperatorError, OutageError
 from ops.cli.result import Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """The reason for a change and its operator, which the log records, and the idempotency key of the change."""
-
-    reason: str
-    who: str
-    key: str = "start"
-
-
-def build_note(reason: str, who: str | None, key: str | None = None) -> Note:
-    """Return the note with these texts. Default of `who`: `get_caller()`. Default of `key`: "start"."""
-    for name, text in {"--reason": reason, "--who": who, "--key": key}.items():
-        if text is not None and not domain_events.is_valid_text(text):
-            raise InputError(f"{name} must be {domain_events.Adjusted.rules['reason']}.")
-    return Note(reason, who or get_caller(), key or "start")
+from ops.maintenance import notes
 
 
 def build_command(  # noqa: PLR0913  (one for each option)
@@ -54,24 +33,8 @@ def build_command(  # noqa: PLR0913  (one for each option)
         raise InputError(f"--by must be an integer from -(2**53 - 1) to 2**53 - 1, but not 0, got {by}.")
     if to is not None and abs(to) > domain_events.LARGEST_AMOUNT:
         raise InputError(f"--to must be an integer from -(2**53 - 1) to 2**53 - 1, got {to}.")
-    note = build_note(reason, who, str(uuid.uuid4()) if key is None else key)
+    note = notes.build_note(reason, who, str(uuid.uuid4()) if key is None else key)
     return domain_commands.Adjust(counter_id, note.key, reason, note.who, by or 0, to)
-
-
-def get_caller() -> str:
-    """Return the operator's ARN in AWS, or else the user name on this machine."""
-    try:
-        # The name only annotates the adjustment: do not wait long for it.
-        config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2})
-        name = boto3.client("sts", config=config).get_caller_identity()["Arn"]
-    except (BotoCoreError, ClientError):
-        try:
-            name = getpass.getuser()
-        except (OSError, KeyError, ImportError):  # differs between versions of Python
-            name = ""
-    if not domain_events.is_valid_text(name):
-        raise OperatorError("Cannot determine the current user; pass --who.")
-    return str(name)
 
 
 def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:

@@ -17,8 +17,8 @@ from chalicelib.settings import Settings
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
 from ops.maintenance import event_file, missing_events
-from ops.maintenance.adjust import Note
 from ops.maintenance.missing_events import Candidate, Problem
+from ops.maintenance.notes import Note
 
 #: The names of the columns of CSV. Other columns are ignored.
 _COLUMNS = ("counter_id", "value")

@@ -29,7 +29,7 @@ from ops.cli import progress
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome, count
 from ops.maintenance import projections
-from ops.maintenance.adjust import Note
+from ops.maintenance.notes import Note
 
 #: Counters that are compared with the log at the same time.
 _AT_ONCE = 100

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from ops.maintenance import adjust as ops_adjust
+from ops.maintenance import notes
 from tests.e2e.conftest import ops
 
 pytestmark = pytest.mark.exhaustive
@@ -113,7 +113,7 @@ def test_operator_defaults_to_the_aws_caller(counter_id):
 def test_operator_is_the_local_user_if_aws_does_not_know_the_caller():
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-        assert ops_adjust.get_caller() == getpass.getuser()
+        assert notes.get_caller() == getpass.getuser()
 
 
 @pytest.mark.parametrize(

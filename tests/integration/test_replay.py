@@ -11,7 +11,7 @@ from chalicelib.api.formats import format_time
 from chalicelib.aws import sqs
 from chalicelib.errors import QueueUnavailableError
 from chalicelib.read_model import writer
-from ops.maintenance import adjust, lookups, purge, replay
+from ops.maintenance import lookups, notes, purge, replay
 from testkit.builders import A_TIME_MS, an_event
 
 EVENTS = 5
@@ -153,7 +153,7 @@ def purged_id(pipeline, counter_id):
     outcome = purge.purge(
         settings.current(),
         [counter_id],
-        adjust.Note("spam", "ann"),
+        notes.Note("spam", "ann"),
         is_open=lambda _: False,
         confirm=lambda _: None,
         dry_run=False,

@@ -30,7 +30,7 @@ from chalicelib.extras.verification.part_comparison import select_all
 from chalicelib.read_model import queries
 from ops.cli import errors
 from ops.cli.errors import InputError, OperatorError
-from ops.maintenance import adjust, counters, event_file, export, import_file, lookups, missing_events, purge
+from ops.maintenance import counters, event_file, export, import_file, lookups, missing_events, notes, purge
 from ops.maintenance.event_selection import EventSelection
 from testkit import faults
 from testkit.builders import A_TIME_MS, an_adjustment, an_event, an_event_by_caller, log_items
@@ -41,7 +41,7 @@ from tests.resilience.test_crash_points import FAULTS
 
 pytestmark = pytest.mark.usefixtures("no_waits", "empty")
 
-NOTE = adjust.Note("moved", "ann", "start")
+NOTE = notes.Note("moved", "ann", "start")
 
 
 @pytest.fixture
@@ -654,7 +654,7 @@ def test_purge_voids_the_same_events_in_a_stage_with_other_parts(engine, pipelin
     with environment(SHARDS=before):
         junk = [an_event(counter_id="junk", event_id=an_id(at), recorded_at_ms=A_TIME_MS + at) for at in range(9)]
         pipeline.record(*junk)
-        note = adjust.Note("spam", "ann")
+        note = notes.Note("spam", "ann")
         purge.purge(settings.current(), ["junk"], note, is_open=lambda _: False, confirm=lambda _: None, dry_run=False)
         pipeline.record(an_event(counter_id="junk", by=5, recorded_at_ms=A_TIME_MS + 100))
         run_export(tmp_path / "events.jsonl")
@@ -745,7 +745,7 @@ def test_csv_without_its_header_is_refused(tmp_path, header):
 @pytest.mark.parametrize("note", [("", None, "k"), ("ok", "\n", "k"), ("ok", "ann", "x" * 201)])
 def test_malformed_note_of_start_values_is_refused(note):
     with pytest.raises(InputError, match="must be 1 to 200 printable characters"):
-        adjust.build_note(*note)
+        notes.build_note(*note)
 
 
 def test_import_that_meets_a_concurrent_one_appends_the_others(engine, tmp_path):

@@ -26,7 +26,7 @@ from chalicelib.extras.verification.part_comparison import select_all
 from chalicelib.extras.verification.purges import PurgeTracker
 from chalicelib.read_model import past, queries, writer
 from ops.cli.errors import OperatorError
-from ops.maintenance import adjust, purge
+from ops.maintenance import notes, purge
 from testkit import aws_requests, faults
 from testkit.builders import A_TIME_MS, an_event, log_items, message_body
 from tests.comparisons import stage_parts, verify_parts
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("no_waits", "empty")
 #: Later than every event of a test, and than the time for which an event may be on its way.
 NOW_S = 1_900_000_000
 
-NOTE = adjust.Note("spam", "ann")
+NOTE = notes.Note("spam", "ann")
 
 #: A counter that no purge may change.
 OTHER = "other"

@@ -16,7 +16,7 @@ from chalicelib import event_log, log_reader, settings
 from chalicelib.errors import UnavailableError
 from chalicelib.read_model import queries
 from ops.cli.errors import OperatorError
-from ops.maintenance import adjust, missing_events, other_log, purge
+from ops.maintenance import missing_events, notes, other_log, purge
 from testkit import faults
 from testkit.builders import A_TIME_MS, an_event
 from tests.environments import environment
@@ -153,7 +153,7 @@ def test_purged_counter_does_not_come_back(engine, pipeline, back_up, shards):
     """Neither from a table of before the purge, nor if the purge was deleted as well."""
     junk = [an_event(counter_id="junk", recorded_at_ms=A_TIME_MS + at) for at in range(5)]
     pipeline.record(*junk)
-    note = adjust.Note("spam", "ann")
+    note = notes.Note("spam", "ann")
     purge.purge(settings.current(), ["junk"], note, is_open=lambda _: False, confirm=lambda _: None, dry_run=False)
     back_up()
     empty_log(engine)
@@ -173,7 +173,7 @@ def test_table_of_before_a_purge_changes_nothing(engine, pipeline, back_up):
     pipeline.record(*junk)
     pipeline.new_records()
     back_up()
-    note = adjust.Note("spam", "ann")
+    note = notes.Note("spam", "ann")
     purge.purge(settings.current(), ["junk"], note, is_open=lambda _: False, confirm=lambda _: None, dry_run=False)
 
     outcome = run_restore()

@@ -9,7 +9,7 @@ from chalicelib.extras.sql import read_model
 from chalicelib.extras.verification import report as kinds
 from chalicelib.projections import SQL
 from chalicelib.read_model import queries, writer
-from ops.maintenance import adjust, projections, purge, rebuild, verify
+from ops.maintenance import notes, projections, purge, rebuild, verify
 from testkit.builders import A_TIME_MS, a_counter_id, an_event
 
 pytestmark = pytest.mark.sample(1)
@@ -35,7 +35,7 @@ def run_purge(*names):
     return purge.purge(
         settings.current(),
         names,
-        adjust.Note("spam", "ann"),
+        notes.Note("spam", "ann"),
         is_open=lambda _: False,
         confirm=lambda _: None,
         dry_run=False,
