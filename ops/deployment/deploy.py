@@ -13,7 +13,7 @@ from chalicelib.aws import stream_arn
 from chalicelib.settings import Settings
 from ops import stages, target
 from ops.cli.errors import OperatorError
-from ops.deployment import cdn, drift, keys, overlay, package, provision, stacks
+from ops.deployment import cdn, keys, overlay, package, provision, resources, stacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def deploy(settings: Settings, work: Path, *, new_secret: bool = False) -> Deplo
         )
     data = stacks.outputs(provision.stack_name(settings.stage))
     provision.check_shards(settings, data)
-    drift.check(settings)
+    resources.check(settings)
     built = package.package(settings, work / f"package-{settings.stage}")
     template = json.loads((built / "sam.json").read_text(encoding="utf-8"))
     code = (built / "deployment.zip").read_bytes()
@@ -70,7 +70,7 @@ def deploy(settings: Settings, work: Path, *, new_secret: bool = False) -> Deplo
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = {"Bucket": data["ArtifactsBucket"], "Key": location}
-    if (current_arn := drift.find_stream_arn(settings)) != data["EventLogStreamArn"]:
+    if (current_arn := resources.find_stream_arn(settings)) != data["EventLogStreamArn"]:
         sources = template["Resources"]["Publish"]["Properties"]["Events"]
         sources["PublishDynamodbEventSource"]["Properties"]["Stream"] = current_arn
     definition = template["Resources"].get("RestAPI", {}).get("Properties", {})

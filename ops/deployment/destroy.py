@@ -9,7 +9,7 @@ from chalicelib.settings import Settings
 from ops import target
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
-from ops.deployment import buckets, cdn, deploy, drift, keys, provision, stacks
+from ops.deployment import buckets, cdn, deploy, keys, provision, resources, stacks
 
 _TABLE, _BUCKET = "AWS::DynamoDB::Table", "AWS::S3::Bucket"
 
@@ -147,6 +147,6 @@ def _nothing_to_remove(settings: Settings, *, data: bool) -> str:
 def _delete_log(table: str) -> None:
     client = boto3.client("dynamodb")
     if client.describe_table(TableName=table)["Table"].get("DeletionProtectionEnabled"):
-        drift.update_table(client, table, DeletionProtectionEnabled=False)
+        resources.update_table(client, table, DeletionProtectionEnabled=False)
     client.delete_table(TableName=table)
     client.get_waiter("table_not_exists").wait(TableName=table)

@@ -6,7 +6,7 @@ from chalicelib.projections import PROJECTIONS, Projection
 from chalicelib.settings import Settings
 from ops import stages
 from ops.cli.errors import OperatorError
-from ops.deployment import buckets, cdn, drift, site_files, stacks, template
+from ops.deployment import buckets, cdn, resources, site_files, stacks, template
 
 
 def stack_name(stage: str) -> str:
@@ -62,7 +62,7 @@ def provision(settings: Settings) -> dict[str, str]:
         _provision_projection(settings, projection, parameters.get("LogDays"), outputs.get("AlarmTopicArn", ""))
     if kept := remove_projections(settings):
         outputs["Kept"] = f"{', '.join(kept)} (deployed functions send to its queue; deploy deletes it)"
-    if restored := drift.restore(settings):
+    if restored := resources.restore(settings):
         outputs["Restored"] = "; ".join(restored)
     if settings.sql_url:
         from chalicelib.extras.sql import read_model  # noqa: PLC0415  (imports SQLAlchemy, only if SQL is on)

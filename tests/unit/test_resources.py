@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.deployment import drift
+from ops.deployment import resources
 
 WANTED = {
     "KeySchema": [
@@ -33,7 +33,7 @@ def replace_types(**types):
     ],
 )
 def test_table_with_the_key_of_its_template_may_have_indexes(table, is_wanted):
-    assert drift.has_key(table, WANTED) is is_wanted
+    assert resources.has_key(table, WANTED) is is_wanted
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_table_with_the_key_of_its_template_may_have_indexes(table, is_wanted):
 )
 def test_stream_with_more_images_than_its_template_is_kept(table, is_kept):
     """DynamoDB cannot change the view of a stream, and a new stream lacks the records that are not published yet."""
-    assert drift.has_images(table, "NEW_IMAGE") is is_kept
+    assert resources.has_images(table, "NEW_IMAGE") is is_kept
