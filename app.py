@@ -224,7 +224,9 @@ def report(name: str) -> Response:
     if query.counter_id is not None:
         catalog.check(query.counter_id, increments=False)
 
-    from chalicelib.extras.reports import queries as reports_queries  # only packaged if reports are on
+    from chalicelib.extras.reports import (
+        queries as reports_queries,
+    )  # needs SQLAlchemy, which only stages with SQL have
 
     page = reports_queries.run(query)
     known = catalog.select_known(page.rows, lambda row: definitions.get_counter_id(query.report, row))

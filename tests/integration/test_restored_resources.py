@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib import settings
 from ops.cli.errors import OperatorError
-from ops.deployment import drift, provision
+from ops.deployment import provision, resources
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +72,13 @@ def test_provision_restores_stream_backups_and_protection_of_the_log(stage, chan
     replace_table(stage.event_log_table, **changes)
 
     with pytest.raises(OperatorError, match=r"has no deletion protection.*Run provision first"):
-        drift.check(stage)
+        resources.check(stage)
     restored = provision.provision(stage)["Restored"]
 
     assert describe(stage.event_log_table) == before == ("NEW_IMAGE", "ENABLED", True, "PAY_PER_REQUEST")
     for lost in ("no stream (run deploy and rebuild)", "no deletion protection", "no point-in-time recovery"):
         assert f"{stage.event_log_table} has {lost}" in restored
-    drift.check(stage)
+    resources.check(stage)
     assert "Restored" not in provision.provision(stage)
 
 
@@ -89,12 +89,12 @@ def test_lost_tables_and_queues_are_created_again(stage):
         boto3.client("sqs").delete_queue(QueueUrl=url_of(name))
     delete_table(stage.counters_table)
 
-    restored = drift.restore(stage)
+    restored = resources.restore(stage)
 
     assert [attributes_of(name) for name in queues] == before
     assert boto3.client("dynamodb").scan(TableName=stage.counters_table)["Items"] == []
     assert {f"{name} does not exist (run rebuild)" for name in (*queues, stage.counters_table)} <= {*restored}
-    assert drift.restore(stage) == []
+    assert resources.restore(stage) == []
 
 
 @pytest.mark.parametrize("attributes", [{"VisibilityTimeout": "5"}, {"RedrivePolicy": ""}])
@@ -104,18 +104,18 @@ def test_changed_attributes_of_a_queue_are_restored(stage, attributes):
     boto3.client("sqs").set_queue_attributes(QueueUrl=url_of(queue), Attributes=attributes)
     assert attributes_of(queue) != before
 
-    assert drift.restore(stage) == [f"{queue} has changed attributes"]
+    assert resources.restore(stage) == [f"{queue} has changed attributes"]
     assert attributes_of(queue) == before
 
 
 def test_lost_catalog_is_not_replaced_by_an_empty_one(stage):
     """An empty one would open closed counters and show hidden ones."""
     replace_table(stage.catalog_table)
-    assert f"{stage.catalog_table} has no point-in-time recovery" in drift.restore(stage)
+    assert f"{stage.catalog_table} has no point-in-time recovery" in resources.restore(stage)
     delete_table(stage.catalog_table)
 
     with pytest.raises(OperatorError, match=rf"{stage.catalog_table} does not exist. Run provision first"):
-        drift.check(stage)
+        resources.check(stage)
     with pytest.raises(OperatorError, match=rf"{stage.catalog_table} does not exist.*Restore it from a backup"):
         provision.provision(stage)
     boto3.client("dynamodb").create_table(
@@ -125,7 +125,7 @@ def test_lost_catalog_is_not_replaced_by_an_empty_one(stage):
         AttributeDefinitions=[{"AttributeName": "name", "AttributeType": "S"}],
     )
     provision.provision(stage)
-    drift.check(stage)
+    resources.check(stage)
 
 
 def test_stage_without_its_log_is_refused(stage):
@@ -146,4 +146,4 @@ def test_log_with_other_keys_is_refused(place):
     )
 
     with pytest.raises(OperatorError, match=rf"{other.event_log_table} must have the key"):
-        drift.restore(other)
+        resources.restore(other)

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,17 @@ def test_domain_imports_only_the_standard_library(module):
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
 
     assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names | {"chalicelib"}
+
+
+def test_modules_without_knowledge_of_counters_do_not_mention_them():
+    text = (PROJECT / "docs" / "another-domain.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"contain no knowledge of counters: (.*?)\.\n\n", text, re.DOTALL)
+    sources = {
+        name: (PROJECT / "chalicelib" / name).read_text(encoding="utf-8") for name in re.findall("`(.*?)`", listed)
+    }
+
+    assert len(sources) > 8
+    assert [name for name, source in sources.items() if "counter" in source.lower()] == []
 
 
 def test_operators_commands_load_no_sql_module_before_it_is_used():
