@@ -220,12 +220,12 @@ class VersionMismatchError(RequestError):
 
     problem = ProblemType(412, "version-mismatch", "Version mismatch")
 
-    def __init__(self, asked: int, counter: Counter) -> None:
+    def __init__(self, expected: int, counter: Counter) -> None:
         super().__init__(
-            f"The counter is at version {counter.version}, not {asked}. Nothing was recorded. "
+            f"The counter is at version {counter.version}, not {expected}. Nothing was recorded. "
             "See `current`; to retry, send its version in If-Match."
         )
-        self.asked = asked
+        self.expected = expected
         self.counter = counter
 
 

@@ -147,8 +147,8 @@ def log_accepted(*, counted: bool, is_retry: bool) -> None:
 def log_failed_request(error: Exception) -> None:
     """Log a failed request. Of the errors that the client must correct, log only version mismatches and reused keys."""
     match error:
-        case VersionMismatchError(asked=asked, counter=counter):
-            fields = {"counter_id": counter.counter_id, "asked": asked, "version": counter.version}
+        case VersionMismatchError(expected=expected, counter=counter):
+            fields = {"counter_id": counter.counter_id, "expected": expected, "version": counter.version}
             _log.info("command refused: the counter is at another version", extra=fields)
             _count("Refused", 1)
         case KeyReusedError():

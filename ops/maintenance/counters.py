@@ -99,15 +99,15 @@ def change(action: str, names: tuple[str, ...]) -> Outcome:
     Raises:
         OperatorError: the catalog is full or damaged. Nothing is changed.
     """
-    the = CHANGES[action]
+    kind = CHANGES[action]
     covered = Names(names)  # a `*` in an entry is then a character, which only a `*` matches
-    entries = {*names} if the.adds else {entry for entry in _list_sets(read())[the.set_name] if entry in covered}
-    sets = _list_sets(_update(the, entries) if entries else read())
-    left = {} if the.adds else _find_overlaps(names, sets[the.set_name])
+    entries = {*names} if kind.adds else {entry for entry in _list_sets(read())[kind.set_name] if entry in covered}
+    sets = _list_sets(_update(kind, entries) if entries else read())
+    left = {} if kind.adds else _find_overlaps(names, sets[kind.set_name])
     hidden = _find_overlaps(names, sets["hidden"]) if action == "add" else {}
-    lines = [f"{the.done}: {', '.join(names)}. {EFFECTIVE}"]
+    lines = [f"{kind.done}: {', '.join(names)}. {EFFECTIVE}"]
     lines += [
-        f"{name} is still {the.set_name}, at least in part, by {', '.join(by)}: run {action} with these entries."
+        f"{name} is still {kind.set_name}, at least in part, by {', '.join(by)}: run {action} with these entries."
         for name, by in left.items()
     ]
     lines += [
@@ -137,15 +137,15 @@ def read_verdicts(settings: Settings, verdict: Verdict) -> Callable[[str], bool]
     return lambda counter_id: judge(counter_id, allowed, catalog) is verdict
 
 
-def _update(the: Change, entries: set[str]) -> Catalog:
-    attribute: Any = getattr(CatalogItem, the.set_name)
-    action = attribute.add(entries) if the.adds else attribute.delete(entries)
+def _update(kind: Change, entries: set[str]) -> Catalog:
+    attribute: Any = getattr(CatalogItem, kind.set_name)
+    action = attribute.add(entries) if kind.adds else attribute.delete(entries)
     try:
         updated = dynamodb.update(CatalogItem(CatalogItem.KEY), [action], None, CatalogUnavailableError)
     except UnwritableItemError as error:
         if "Item size" not in str(error):
             raise OperatorError(
-                f"The catalog is damaged: {the.set_name} must be a set of strings. Nothing was changed. Repair the "
+                f"The catalog is damaged: {kind.set_name} must be a set of strings. Nothing was changed. Repair the "
                 f"item in table {CatalogItem.Meta.table_name}."
             ) from error
         raise OperatorError(
@@ -173,13 +173,14 @@ def has_common_name(first: str, second: str) -> bool:
     """Check whether there is a name that matches both patterns."""
 
     @cache
-    def match(at: int, other: int) -> bool:
-        one, two = first[at : at + 1], second[other : other + 1]
-        if one == "*" and (match(at + 1, other) or (two and match(at, other + 1))):  # no text, or one more character
+    def match(i: int, j: int) -> bool:
+        left, right = first[i : i + 1], second[j : j + 1]
+        # A `*` matches no text, or one more character of the other name.
+        if left == "*" and (match(i + 1, j) or (right and match(i, j + 1))):
             return True
-        if two == "*" and (match(at, other + 1) or (one and match(at + 1, other))):
+        if right == "*" and (match(i, j + 1) or (left and match(i + 1, j))):
             return True
-        return one == two != "*" and (not one or match(at + 1, other + 1))
+        return left == right != "*" and (not left or match(i + 1, j + 1))
 
     return match(0, 0)
 

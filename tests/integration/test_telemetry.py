@@ -153,7 +153,7 @@ def test_refused_swap_is_logged_and_measured(pipeline, seen):
     found = seen()
     (line,) = found.lines
     assert (line["level"], line["message"]) == ("INFO", "command refused: the counter is at another version")
-    assert (line["counter_id"], line["asked"], line["version"]) == (pipeline.counter_id, 7, 0)
+    assert (line["counter_id"], line["expected"], line["version"]) == (pipeline.counter_id, 7, 0)
     assert found.sums == {"Refused": 1}
 
 
