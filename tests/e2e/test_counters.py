@@ -40,10 +40,17 @@ def test_counters_are_closed_hidden_and_restored_within_a_minute(client, names):
 
     operate("close", closed)
     operate("hide", hidden)
-    eventually(lambda: client.increment(closed).status_code == 403)
+    statuses = []
+
+    def is_refused():
+        statuses.append(client.increment(closed, Idempotency_Key="late").status_code)
+        return statuses[-1] == 403
+
+    eventually(is_refused)
     eventually(lambda: client.http.get(f"/counters/{hidden}").status_code == 404)
 
-    version = client.counter(closed)["version"]
+    version = 2 if 202 in statuses else 1  # the attempts have one key, so they record one event at most
+    eventually(lambda: client.counter(closed)["version"] == version)
     assert client.increment(closed, Prefer="return=representation").json()["type"].endswith(":counter-closed")
     assert client.increment(hidden).json()["type"].endswith(":counter-not-allowed")
     assert client.counter(closed)["version"] == version
