@@ -8,18 +8,16 @@ but no functions. End-to-end and browser tests use HTTP on the stage `local`, wh
 from __future__ import annotations
 
 import gc
-import json
 import os
 import random
 import signal
-import time
-import urllib.request
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from testkit import process_environment
+from tests import warm_up
 from tests.environments import environment
 
 if TYPE_CHECKING:
@@ -158,21 +156,9 @@ def place() -> Iterator[LocalSystem]:
 
     system = process_environment.local_place()
     stack.up(system)
-    _count_one(stages.addresses(system.folder)["API_URL"])
+    warm_up.count_one(stages.addresses(system.folder)["API_URL"])
     yield system
     stack.down(system)
-
-
-def _count_one(api_url: str) -> None:
-    """Increment a counter and wait until the increment is counted. A cold start may take longer than a test waits."""
-    counter = f"{api_url}/counters/warm-up"
-    with urllib.request.urlopen(urllib.request.Request(f"{counter}/increments", method="POST")):
-        deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        with urllib.request.urlopen(counter) as response:
-            if json.load(response)["version"] > 0:
-                return
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="session")
@@ -201,7 +187,7 @@ def _deploy(project: Path) -> dict[str, str]:
     from tests.e2e.conftest import deploy
 
     deployed = deploy(project, "local")
-    _count_one(deployed["Url"])
+    warm_up.count_one(deployed["Url"])
     return deployed
 
 

@@ -7,14 +7,13 @@ preflights itself and caches nothing, so tests of cross-origin requests do not u
 
 from __future__ import annotations
 
-import functools
 import os
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
+
+from tests import warm_up
 
 # On a busy machine, the first call of each function takes seconds.
 _TIMEOUT_MS = 60_000
@@ -65,10 +64,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture(scope="module", autouse=True)
 def _warm_functions(api_url: str) -> None:
     """Start a process of the API's function for each connection of a page, which may need all of them at once."""
-    read = functools.partial(httpx.get, timeout=_TIMEOUT_MS / 1000)
-    with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        for response in pool.map(read, [f"{api_url}/counters/warm-up"] * _CONNECTIONS):
-            response.raise_for_status()
+    warm_up.start_processes(api_url, _CONNECTIONS)
 
 
 @pytest.fixture(scope="package")
