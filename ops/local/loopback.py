@@ -7,6 +7,9 @@ import socket
 from collections.abc import Sequence
 from http import HTTPStatus
 
+#: Longest wait for more of a refused request.
+_DRAIN_WAIT_S = 1
+
 
 def is_loopback(hosts: Sequence[str], port: int) -> bool:
     """Check whether a request has one `Host` header, which names this machine and the port (HTTP's default: 80)."""
@@ -49,7 +52,7 @@ class LoopbackHandler(http.server.BaseHTTPRequestHandler):
     def _drain(self) -> None:
         """Read the rest of the request. Otherwise, a client that is still sending would get a reset, not a response."""
         self.connection.shutdown(socket.SHUT_WR)
-        self.connection.settimeout(1)
+        self.connection.settimeout(_DRAIN_WAIT_S)
         with contextlib.suppress(OSError):
             while self.rfile.read1():
                 pass
