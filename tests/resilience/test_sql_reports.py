@@ -432,7 +432,7 @@ def test_server_that_stops_after_any_message_is_given_up_in_time(postgresql, a_p
         with contextlib.suppress(ReportUnavailableError):  # the server may stop after its last message
             queries.run(build_query("daily"))
 
-        assert time.monotonic() - start_s < 10  # far below the time limit of a test
+        assert time.monotonic() - start_s < 60  # without its limits, the query would not end
 
 
 @contextlib.contextmanager
