@@ -98,6 +98,7 @@ def test_page_of_each_allowed_origin_counts_a_click(http, chromium, place, host)
 
     counter_id = f"clicks-{host}"
     page = chromium.new_page(service_workers="block")
+    page.set_default_timeout(60_000)
     configure(page, json.dumps({"api_url": str(http.base_url), "max_increment": 1000}))
 
     page.goto(f"http://{host}:{place.page_port}/#/{counter_id}")
@@ -176,15 +177,16 @@ def test_budget_without_alarms_is_refused_in_one_line(place, tmp_path):
 
 
 def test_throttled_request_gets_a_429_that_pages_can_read(http):
-    """The stage's limit of one method is lowered to one request."""
+    """The stage's limit of one method is lowered to one request in a quarter of an hour."""
     gateway = boto3.client("apigateway")
     (api_id,) = (api["id"] for api in gateway.get_rest_apis(limit=500)["items"] if api["name"] == f"counter-{STAGE}")
-    limits = ("rateLimit", "burstLimit")
+    limits = {"rateLimit": "0.001", "burstLimit": "1"}
     gateway.update_stage(
         restApiId=api_id,
         stageName="api",
         patchOperations=[
-            {"op": "replace", "path": f"/~1reports/GET/throttling/{limit}", "value": "1"} for limit in limits
+            {"op": "replace", "path": f"/~1reports/GET/throttling/{limit}", "value": value}
+            for limit, value in limits.items()
         ],
     )
 
