@@ -87,7 +87,7 @@ def test_distribution_serves_the_page_from_a_private_bucket(place, edge):
     assert [page.status_code, gallery.status_code, script.status_code] == [200, 200, 200]
     assert json.dumps({"api_url": f"{edge.site['url']}api", "max_increment": 1000}) in page.text
     assert page.headers["cache-control"] == "public, max-age=60"
-    assert httpx.get(f"{place.aws_url}/{edge.site['bucket']}/index.html").status_code == 403
+    assert httpx.get(f"{place.aws_url}/{edge.site['bucket']}/index.html", timeout=60).status_code == 403
     block = boto3.client("s3").get_public_access_block(Bucket=edge.site["bucket"])
     assert set(block["PublicAccessBlockConfiguration"].values()) == {True}
 

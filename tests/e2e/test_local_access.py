@@ -43,7 +43,7 @@ def test_form_of_a_web_page_changes_nothing(place, path, headers):
     template = '{"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}'
     form = {"Action": "CreateStack", "StackName": "foreign", "TemplateBody": template, "Version": "2010-05-15"}
 
-    refused = httpx.post(f"{place.aws_url}{path}", data=form, headers=headers)
+    refused = httpx.post(f"{place.aws_url}{path}", data=form, headers=headers, timeout=60)
 
     stacks = boto3.client("cloudformation").describe_stacks()["Stacks"]
     assert refused.status_code == 403

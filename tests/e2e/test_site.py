@@ -67,7 +67,7 @@ def keys_in(bucket):
 
 def get(place, bucket, key):
     """Return the object as an anonymous page of another origin gets it and a browser decodes it."""
-    return httpx.get(f"{place.aws_url}/{bucket}/{key}", headers={"Origin": "https://blog.example"})
+    return httpx.get(f"{place.aws_url}/{bucket}/{key}", headers={"Origin": "https://blog.example"}, timeout=60)
 
 
 def page_shown(place, bucket):
@@ -245,7 +245,7 @@ def test_site_command_publishes_the_page_with_the_apis_address(place, api_url):
     again = ops("site", "--stage", "local")
 
     done = json.loads(first.stdout)
-    page = httpx.get(done["url"])
+    page = httpx.get(done["url"], timeout=60)
     assert (first.returncode, again.returncode) == (0, 0)
     assert again.stdout.startswith("Nothing to do")
     assert config_of(page.text) == {"api_url": api_url, "max_increment": 1000}
@@ -329,7 +329,7 @@ def test_public_bucket_allows_anonymous_reads_and_nothing_else(place, settings, 
     address = f"{place.aws_url}/{bucket}"
 
     def answers():
-        with httpx.Client() as client:
+        with httpx.Client(timeout=60) as client:
             return [
                 client.get(f"{address}/index.html").status_code,
                 client.get(address).status_code,
