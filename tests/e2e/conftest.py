@@ -23,8 +23,9 @@ from testkit.builders import a_counter_id, an_event
 
 PROJECT = Path(__file__).parent.parent.parent
 
-#: Longest wait for an expected state, on the slowest machine.
-PATIENCE_S = 120
+#: Longest wait for an expected state or a response, on the slowest machine. It must exceed the visibility timeout of
+#: the queues (180 seconds), after which a message that a function failed to count is received again.
+PATIENCE_S = 300
 
 
 @dataclass
