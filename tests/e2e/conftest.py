@@ -158,7 +158,7 @@ def new_client(api_url: str) -> Iterator[Callable[[], Client]]:
     made: list[httpx.Client] = []
 
     def make() -> Client:
-        made.append(httpx.Client(base_url=api_url, timeout=60))
+        made.append(httpx.Client(base_url=api_url, timeout=PATIENCE_S))
         return Client(made[-1])
 
     yield make

@@ -10,17 +10,20 @@ import boto3
 import pytest
 
 from testkit.builders import message_body, stream_batch, stream_record
+from tests import warm_up
 from tests.e2e.conftest import eventually
 
 
 def with_clients(new_client, count, work):
     """Call `work` for each of this number of clients at the same moment and return the results."""
+    clients = [new_client() for _ in range(count)]
+    # Otherwise, the requests of the test would wait for the cold starts of this number of processes at once.
+    warm_up.start_processes(f"{clients[0].http.base_url}".rstrip("/"), count)
     together = threading.Barrier(count)
 
     def begin(number):
-        client = new_client()
         together.wait()
-        return work(client, number)
+        return work(clients[number], number)
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(begin, range(count)))
