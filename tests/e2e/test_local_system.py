@@ -15,7 +15,7 @@ import pytest
 from ops.local.stack import LocalSystem
 from ops.stages import addresses
 from testkit.process_environment import free_ports
-from tests.e2e.conftest import eventually, ops, run
+from tests.e2e.conftest import PATIENCE_S, eventually, ops, run
 
 pytestmark = pytest.mark.exhaustive
 
@@ -30,7 +30,7 @@ def command(place, verb, **environment):
         env=at(place) | environment,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -170,6 +170,8 @@ def test_system_works_whatever_the_environment_says(place, elsewhere, tmp_path):
     recorded = run("bash", "-c", count, at=PROJECT, **misleading)
     with httpx.Client(base_url=addresses(elsewhere.folder)["API_URL"], timeout=60) as client:
         eventually(lambda: client.get("/counters/a").json()["version"] == 1)
+        # The other projection may still be starting. `verify` would report that it waits.
+        eventually(lambda: client.get("/reports/top_counters", params={"counter_id": "a"}).json()["rows"] != [])
     verified = ops("verify", "--stage", "local", LOCAL_FOLDER=str(elsewhere.folder), **misleading)
     command(elsewhere, "down", **misleading)
 
