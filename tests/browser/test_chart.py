@@ -321,8 +321,9 @@ def test_value_of_the_past_that_cannot_be_read_is_explained(page, status, answer
     requested = serve_past(page, status, **answer)
     page.keyboard.press("ArrowLeft")
 
-    with page.expect_response("**/counters/clicks?at=*"):
+    with page.expect_response("**/counters/clicks?at=*") as answered:
         page.clock.run_for(400)
+    answered.value.finished()
     expect(page.locator("#then")).to_have_text(text)
     page.clock.run_for(10_000)
     assert len(requested) == 1
