@@ -17,15 +17,19 @@ TOP = [
 ]
 
 
-#: Count the pauses between the polls of an idle counter.
-_COUNT_PAUSES = """{
-    const { setTimeout } = window;
-    window.pauses = 0;
-    window.setTimeout = (callback, ms, ...rest) => {
+#: The pause of the page between a recorded click and the next poll.
+_WAKE_MS = 400
+
+#: Count the pauses between the polls of an idle counter, and those after recorded clicks.
+_COUNT_PAUSES = f"""{{
+    const {{ setTimeout }} = window;
+    Object.assign(window, {{ pauses: 0, wakes: 0 }});
+    window.setTimeout = (callback, ms, ...rest) => {{
         if (callback.name === "poll" && ms >= 5_000) window.pauses++;
+        if (callback.name === "poll" && ms === {_WAKE_MS}) window.wakes++;
         return setTimeout(callback, ms, ...rest);
-    };
-}"""
+    }};
+}}"""
 
 
 class Gate:
@@ -77,9 +81,9 @@ def stop_clock(page: Page) -> None:
     page.clock.pause_at(now + timedelta(minutes=5))
 
 
-def install_clock(page: Page) -> None:
-    """Install a clock that `poll` can advance. It runs by itself, too."""
-    page.clock.install()
+def stop_polls(page: Page) -> None:
+    """Stop the page's clock, so that the page polls only in `poll` and `poll_after_click`."""
+    stop_clock(page)
     page.add_init_script(_COUNT_PAUSES)
 
 
@@ -94,6 +98,14 @@ def poll(page: Page) -> None:
     pauses = page.evaluate("window.pauses")
     with page.expect_response("**/cached"):
         page.clock.fast_forward(60_000)
+    page.wait_for_function("pauses => window.pauses > pauses", arg=pauses)
+
+
+def poll_after_click(page: Page) -> None:
+    """Let the page poll after its first click, which is already counted, and wait until it pauses."""
+    page.wait_for_function("() => window.wakes > 0")
+    pauses = page.evaluate("window.pauses")
+    page.clock.run_for(_WAKE_MS)
     page.wait_for_function("pauses => window.pauses > pauses", arg=pauses)
 
 

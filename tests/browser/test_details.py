@@ -15,10 +15,10 @@ from tests.browser.pages import (
     get_value_and_version,
     hide,
     increment_elsewhere,
-    install_clock,
     poll,
     serve_reports,
     stop_clock,
+    stop_polls,
 )
 from tests.e2e.conftest import eventually
 
@@ -61,7 +61,7 @@ def test_details_are_requested_only_when_the_value_changes(page, open_counter, a
     # The page's own files may still be on their way into its cache.
     page.on("request", lambda sent: requested.append(sent.url) if sent.url.startswith(api_url) else None)
     serve_reports(page)
-    install_clock(page)
+    stop_polls(page)
     open_counter(counter_id)
     expect_details(page)
     assert {"", "/badge.svg", "/events", "/history"} < set(get_paths(requested, counter_id))

@@ -14,12 +14,15 @@ from tests.browser.pages import (
     click_increment,
     configure,
     expect_shown,
+    get_value_and_version,
     increment_elsewhere,
-    install_clock,
     poll,
+    poll_after_click,
     stop_clock,
+    stop_polls,
 )
 from tests.browser.proxy import ApiProxy
+from tests.e2e.conftest import eventually
 from tests.web_files import list_modules, read_web
 
 #: The modules that the page imports after the first number.
@@ -147,7 +150,7 @@ def test_own_click_is_shown_at_once_and_never_undone_behind_a_cdn(new_context, c
     clicking, watching = (new_context().new_page() for _ in range(2))
     for page in (clicking, watching):
         configure(page, json.dumps({"api_url": cdn.url.rstrip("/")}))
-        install_clock(page)
+        stop_polls(page)
         page.goto(f"{page_url}#/{counter_id}")
         expect_shown(page, value=0)
         poll(page)
@@ -160,6 +163,8 @@ def test_own_click_is_shown_at_once_and_never_undone_behind_a_cdn(new_context, c
     )
 
     click_increment(clicking)
+    eventually(lambda: get_value_and_version(api_url, counter_id) == (1, 1))
+    poll_after_click(clicking)
     expect_shown(clicking, value=1)
     for page in (clicking, watching):
         poll(page)
