@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.pages import click_increment, serve_counter, set_amount
+from tests.browser.pages import click_increment, serve_counter, set_amount, stop_clock
 
 pytestmark = pytest.mark.exhaustive
 
@@ -41,6 +41,7 @@ def test_equal_events_of_the_same_age_are_one_row(page, page_url, api_url):
     adjusted = make_events((-1, 210), type="Adjusted", reason="typo") + make_events(
         (-1, 220), type="Adjusted", reason="bot"
     )
+    page.clock.set_fixed_time(NOW)
     serve_counter(page, api_url, events=make_events(*bursts) + adjusted + make_events((-1, 230)))
 
     page.goto(page_url)
@@ -64,6 +65,7 @@ def test_equal_events_of_the_same_age_are_one_row(page, page_url, api_url):
 
 def test_group_that_may_continue_says_so(page, page_url, api_url):
     """The page reads 50 events. There may be more equal ones."""
+    page.clock.set_fixed_time(NOW)
     serve_counter(page, api_url, events=make_events((2, 1), *[(1, 2)] * 49), next_cursor="more")
 
     page.goto(page_url)
@@ -72,7 +74,7 @@ def test_group_that_may_continue_says_so(page, page_url, api_url):
 
 
 def test_ages_grow_and_rows_join_without_a_request(page, page_url, api_url):
-    page.clock.install()
+    stop_clock(page)
     serve_counter(page, api_url, events=make_events((1, 50), (1, 70)))
     page.goto(page_url)
     expect(page.locator("#events li")).to_have_text(["+1a moment ago", "+11 minute ago"])

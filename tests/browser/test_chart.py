@@ -23,7 +23,9 @@ pytestmark = pytest.mark.exhaustive
 HOUR = "Changes in the last hour, by minute"
 DAY = "Changes in the last 24 hours, by hour"
 DAYS = "Changes in the last 2 weeks, by day"
-#: Sums by minute of the hour until 10:00 UTC.
+#: The time of the API that `serve_counter` replaces.
+NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)
+#: Sums by minute of the hour until then.
 POINTS = [
     {"start": f"2026-03-01T09:{minute}:00.000Z", "increments": 1, "sum": total}
     for minute, total in (("10", 4), ("40", 12), ("41", -7), ("59", 1))
@@ -51,7 +53,8 @@ def expect_total(page: Page, total: str, period: str) -> None:
 
 
 def open_chart(page: Page, page_url: str, api_url: str) -> None:
-    """Open the page at a counter with these points."""
+    """Open the page at a counter with these points. Its time does not pass, but its timers run."""
+    page.clock.set_fixed_time(NOW)
     serve_counter(page, api_url, points=POINTS)
     page.goto(page_url)
     expect_total(page, "+10", "in the last hour")
@@ -457,6 +460,7 @@ def test_wrong_browser_clock_does_not_change_the_chart(page, open_counter, count
 def test_chart_that_starts_yesterday_says_so(new_context, page_url, api_url):
     """Today is the day of the API's clock, in the browser's time zone."""
     page = new_context(timezone_id="Asia/Kolkata").new_page()
+    page.clock.set_fixed_time(NOW)
     serve_counter(page, api_url)
     page.goto(page_url)
     expect(get_chart(page)).to_have_attribute("aria-label", f"{HOUR}: 0 since 14:31.")
