@@ -17,6 +17,8 @@ from tests.loopback_server import LoopbackServer
 
 pytestmark = pytest.mark.exhaustive
 
+WORKER_TIMEOUT = "const TIMEOUT_MS = 3_000;"
+
 
 class Host(LoopbackServer):
     """Serves the page at the root of a host and the API below /api, like a CDN with a path route."""
@@ -43,11 +45,18 @@ class Host(LoopbackServer):
         super().__init__(Handler)
         self.files = self.version("")
 
-    def version(self, style: str) -> dict[str, site_files.SiteFile]:
-        """Return the files of the published page with an additional style."""
+    def version(self, style: str, *, timeout_ms: str = "60_000") -> dict[str, site_files.SiteFile]:
+        """
+        Return the files of the published page with an additional style.
+
+        Its service worker waits this long for the host: by default, longer than a slow machine needs.
+        """
         folder = stages.PROJECT / "web"
         web = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         web["page/style.css"] += style.encode()
+        worker = web["service-worker.js"].decode()
+        assert WORKER_TIMEOUT in worker
+        web["service-worker.js"] = worker.replace(WORKER_TIMEOUT, f"const TIMEOUT_MS = {timeout_ms};").encode()
         return {file.key: file for file in site_files.build_site(web, self.url, f"{self.url}api", 1000).files}
 
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
@@ -121,12 +130,15 @@ def wait_until_cached(page: Page, version: str) -> list[str]:
     paths: list[str] = page.evaluate(
         f"""async version => {{
             await navigator.serviceWorker.ready;
-            for (const end = Date.now() + 30_000; Date.now() < end; ) {{
-                const {{ paths, version: cached }} = (await ({READ_CACHE})()) ?? {{}};
+            let kept;
+            for (const end = Date.now() + 60_000; Date.now() < end; ) {{
+                kept = await ({READ_CACHE})();
+                const {{ paths, version: cached }} = kept ?? {{}};
                 const others = paths?.filter((path) => path.startsWith("/v/") && !path.includes(version));
                 if (cached === version && !others.length) return paths;
                 await new Promise((resume) => setTimeout(resume, 20));
             }}
+            throw new Error(`The cache must have only the version ${{version}}, got ${{JSON.stringify(kept)}}.`);
         }}""",
         version,
     )
@@ -195,6 +207,7 @@ def test_api_responses_are_not_cached_if_page_and_api_share_a_host(context, page
 
 @pytest.mark.parametrize("fault", ["hangs", "fails"])
 def test_kept_page_is_served_if_its_host_hangs_or_fails(page, host, api_url, counter_id, fault):
+    host.files = host.version("", timeout_ms="3_000")
     page.goto(f"{host.url}#/{counter_id}")
     expect_shown(page, value=0)
     kept = wait_until_cached(page, get_version(host.files))
