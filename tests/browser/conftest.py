@@ -16,7 +16,7 @@ import pytest
 from tests import warm_up
 
 # On a busy machine, the first call of each function takes seconds.
-_TIMEOUT_MS = 60_000
+TIMEOUT_MS = 60_000
 
 try:
     from playwright.sync_api import expect, sync_playwright
@@ -29,7 +29,7 @@ except ModuleNotFoundError:
         raise
     collect_ignore_glob = ["test_*.py"]
 else:
-    expect.set_options(timeout=_TIMEOUT_MS)
+    expect.set_options(timeout=TIMEOUT_MS)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -93,7 +93,7 @@ def new_context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Ca
 
     def make(**options: object) -> BrowserContext:
         made.append(browser.new_context(**{"service_workers": "block", **options}))  # type: ignore[arg-type]
-        made[-1].set_default_timeout(_TIMEOUT_MS)
+        made[-1].set_default_timeout(TIMEOUT_MS)
         traffic.watch(made[-1])
         return made[-1]
 

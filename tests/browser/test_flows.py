@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 from selenium import webdriver
 
 from ops.local.page_server import PageServer
+from tests.browser.conftest import TIMEOUT_MS
 from tests.browser.embedding import ForeignSite
 from tests.browser.pages import get_value_and_version, increment_elsewhere
 from tests.browser.proxy import ApiProxy
@@ -93,6 +94,8 @@ def context(request: pytest.FixtureRequest, new_context: Callable[..., BrowserCo
         return
     running = request.getfixturevalue(request.param)
     with contextlib.closing(WebKitContext(running) if request.param == "webkit" else running.new_context()) as context:
+        if isinstance(context, BrowserContext):
+            context.set_default_timeout(TIMEOUT_MS)
         yield context
 
 

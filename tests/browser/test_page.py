@@ -433,9 +433,8 @@ def test_page_without_an_api_address_shows_the_way_out(page, page_url, config):
     expect(get_add_button(page)).to_be_disabled()
 
 
-def test_page_without_javascript_links_to_the_api(browser, page_url, api_url):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
+def test_page_without_javascript_links_to_the_api(new_context, page_url, api_url):
+    page = new_context(java_script_enabled=False).new_page()
 
     page.goto(page_url)
 
@@ -443,7 +442,6 @@ def test_page_without_javascript_links_to_the_api(browser, page_url, api_url):
     expect(page.locator("noscript a")).to_have_attribute("href", f"{api_url}/")
     expect(page.locator("noscript a")).to_be_visible()
     expect(page.get_by_role("button")).to_have_count(0)
-    context.close()
 
 
 @pytest.fixture(scope="module")

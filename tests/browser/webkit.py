@@ -19,6 +19,9 @@ from tests.programs import require_program
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: The default of 30 s is too short for a machine that is suddenly ten times slower.
+_SCRIPT_TIMEOUT_S = 120
+
 
 class WebKitTab:
     """A window of WebKitGTK's MiniBrowser. It is not a tab, because a tab in the background would be hidden."""
@@ -86,6 +89,7 @@ def run_webkit() -> Iterator[webdriver.WebKitGTK]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # Selenium calls a deprecated function of its own.
                 webkit = webdriver.WebKitGTK(options=Options(), service=Service(driver, env=variables))
+            webkit.set_script_timeout(_SCRIPT_TIMEOUT_S)
             try:
                 yield webkit
             finally:
