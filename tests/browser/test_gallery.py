@@ -8,7 +8,7 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from tests.browser.embedding import ForeignSite, expect_value, get_button
-from tests.browser.pages import CORS, expect_no_violation, get_value_and_version
+from tests.browser.pages import CORS, expect_no_violation, get_value_and_version, stop_clock
 from tests.e2e.conftest import eventually
 
 BLANK = '<!doctype html><html lang="en"><meta charset="utf-8"><title>A site</title><body><main>'
@@ -82,6 +82,7 @@ def test_each_text_of_the_generator_counts_on_another_site(page, page_url, api_u
 
 def test_form_of_an_example_is_taken_over_and_copied(new_context, page_url, api_url, counter_id):
     page = new_context(permissions=["clipboard-read", "clipboard-write"]).new_page()
+    stop_clock(page)
     open_gallery(page, page_url, counter_id)
 
     page.get_by_role("button", name="Use this: Once a day").click()

@@ -417,6 +417,7 @@ def test_page_without_https_counts_and_says_what_is_limited(page, page_url, api_
     open_options(page)
     page.get_by_role("button", name="Add only if still 1").click()
     expect(page.locator("#swapped")).to_have_text("Added: 1 → 2")
+    stop_clock(page)
     page.get_by_role("button", name="Copy: Link").click()
     expect(page.get_by_role("button", name="Copy: Link")).to_have_text("Copied")
     assert get_value_and_version(api_url, counter_id) == (2, 2)

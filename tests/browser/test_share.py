@@ -40,6 +40,7 @@ def test_each_copy_button_copies_its_field_and_says_so(new_context, page_url, ap
 
 def test_copy_without_permission_selects_the_text(page, open_counter, page_url, counter_id):
     page.add_init_script("document.execCommand = () => false; navigator.clipboard.writeText = () => Promise.reject();")
+    stop_clock(page)
     open_counter(counter_id)
 
     page.get_by_role("button", name="Copy: Link").click()
