@@ -161,7 +161,7 @@ def test_page_shows_the_number_and_counts_each_click(context, site, api_url, cou
 
     expect_text(tab, "#events", "+1 × 6")  # noqa: RUF001  (a multiplication sign)
     assert get_value_and_version(api_url, counter_id) == (11, 7)
-    assert len(site.api.keys) == 6
+    assert len(set(site.api.keys)) == 6
 
 
 def test_clicks_of_an_outage_count_once_after_it(context, site, api_url, counter_id):
