@@ -79,21 +79,22 @@ def test_chart_of_the_last_hour_describes_its_content(page, open_counter, counte
     assert len(get_kinds(page)) == 24
 
 
-def test_last_days_are_a_chart_if_reports_exist(page, open_counter, counter_id):
-    today = datetime.now(UTC).date()
+def test_last_days_are_a_chart_if_reports_exist(page, page_url, api_url):
     days = [
-        {"counter_id": counter_id, "day": str(today - timedelta(days=ago)), "events": 2, "total": total}
+        {"counter_id": "clicks", "day": str(NOW.date() - timedelta(days=ago)), "events": 2, "total": total}
         for ago, total in ((0, 3), (1, -1), (13, 7))
     ]
+    page.clock.set_fixed_time(NOW)
+    serve_counter(page, api_url)
     requested = serve_reports(page, days)
-    open_counter(counter_id)
+    page.goto(page_url)
     choose_range(page, "2 weeks")
 
     expect(get_chart(page, DAYS)).to_be_visible()
 
     expect_total(page, "+9", "in the last 2 weeks")
     assert get_kinds(page) == ["positive", *["none"] * 11, "negative", "positive"]
-    assert requested[-1].endswith(f"/reports/daily?counter_id={counter_id}&limit=14")
+    assert requested[-1].endswith("/reports/daily?counter_id=clicks&limit=14")
 
 
 def test_negative_sums_are_bars_below_the_line(page, page_url, api_url):

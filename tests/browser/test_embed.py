@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import BrowserContext, Page, Route
+
+#: The day on which visitors count once. It must not end during a test.
+TODAY = datetime(2026, 3, 1, 10, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +179,7 @@ def test_once_click_of_a_closed_page_is_shown_as_done(
     page: Page, embed: Callable[..., str], api_url: str, counter_id: str
 ) -> None:
     """It is sent after the reload, which then knows that the visitor was counted."""
+    page.clock.set_fixed_time(TODAY)
     page.goto(embed('<counter-button COUNTER once="day"></counter-button>'))
     expect_value(page, 0)
     cut_off(page, api_url)
@@ -197,6 +202,8 @@ def test_visits_are_counted_once_a_day_in_tabs_and_reloads(
     """A private window is another visitor. Each element without a limit counts each view."""
     address = embed('<counter-value COUNTER count="day"></counter-value>')
     context, private = new_context(), new_context()
+    for visitor in (context, private):
+        visitor.clock.set_fixed_time(TODAY)
     tabs = [context.new_page() for _ in range(3)]
     for tab in tabs:
         tab.goto(address)

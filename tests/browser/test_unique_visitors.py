@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,6 +39,9 @@ def test_tabs_and_reloads_are_one_visitor_and_private_windows_are_more(
     """A new context shares no storage with others, like a private window."""
     counter = f"{api_url}/counters/{counter_id}"
     context, private = new_context(), new_context()
+    for visitor in (context, private):
+        # The day must not end during the test.
+        visitor.clock.set_fixed_time(datetime(2026, 3, 1, 10, tzinfo=UTC))
     tabs = [context.new_page() for _ in range(3)]
     windows = [*tabs, private.new_page()]
     for page in windows:
