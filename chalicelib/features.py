@@ -1,4 +1,4 @@
-"""Which optional features of `chalicelib/extras` this stage has. A deployment may lack some of them, or all."""
+"""Check which optional features of `chalicelib/extras` this stage has. A deployment may lack any of them."""
 
 from __future__ import annotations
 

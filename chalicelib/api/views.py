@@ -1,4 +1,4 @@
-"""Views: the functions of `app.py` that respond to requests, with all that they have in common."""
+"""Views: wrap the functions of `app.py` that respond to requests."""
 
 from __future__ import annotations
 

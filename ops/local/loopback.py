@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 from http import HTTPStatus
 
-#: Longest wait for more of a refused request.
+#: The longest wait for the rest of a refused request.
 _DRAIN_WAIT_S = 1
 
 
