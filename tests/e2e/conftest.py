@@ -144,10 +144,16 @@ def deploy(project: Path, stage: str) -> dict[str, Any]:
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until the condition holds."""
+    """Wait until the condition holds. Try again if the API does not respond, or responds with a problem document."""
     deadline = time.monotonic() + PATIENCE_S
     pause = threading.Event()
-    while not holds():
+    while True:
+        try:
+            if holds():
+                return
+        except (httpx.HTTPError, KeyError):
+            if time.monotonic() > deadline:
+                raise
         assert time.monotonic() < deadline, "the condition did not become true"
         pause.wait(0.05)
 
