@@ -10,7 +10,7 @@ deployment may lack features of `chalicelib/extras`; their routes then return 40
 """
 
 import contextlib
-import importlib.util
+import importlib
 import os
 import time
 from collections.abc import Callable
@@ -224,9 +224,8 @@ def report(name: str) -> Response:
     if query.counter_id is not None:
         catalog.check(query.counter_id, increments=False)
 
-    from chalicelib.extras.reports import (
-        queries as reports_queries,
-    )  # needs SQLAlchemy, which only stages with SQL have
+    # SQLAlchemy, which this module imports, is packaged only for stages with SQL.
+    from chalicelib.extras.reports import queries as reports_queries
 
     page = reports_queries.run(query)
     known = catalog.select_known(page.rows, lambda row: definitions.get_counter_id(query.report, row))

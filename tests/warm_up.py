@@ -20,10 +20,10 @@ def count_one(api_url: str) -> None:
 
 
 def start_processes(api_url: str, number: int) -> None:
-    """Send this number of requests at once. For each that finds all processes of the function busy, one starts."""
+    """Send this number of requests at once. If a request finds every process busy, another process starts."""
     with ThreadPoolExecutor(number) as pool:
-        for done in [pool.submit(_request, "GET", f"{api_url}/counters/warm-up") for _ in range(number)]:
-            done.result()
+        for future in [pool.submit(_request, "GET", f"{api_url}/counters/warm-up") for _ in range(number)]:
+            future.result()
 
 
 def _request(

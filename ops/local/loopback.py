@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 from http import HTTPStatus
 
-#: The longest wait for the rest of a refused request.
+#: The longest pause, in seconds, of a client that is still sending a refused request.
 _DRAIN_WAIT_S = 1
 
 

@@ -31,7 +31,7 @@ def build_note(reason: str, who: str | None, key: str | None = None) -> Note:
 def get_caller() -> str:
     """Return the operator's ARN in AWS, or else the user name on this machine."""
     try:
-        # The name only annotates the adjustment: do not wait long for it.
+        # The name only annotates the change: do not wait long for it.
         config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2})
         name = boto3.client("sts", config=config).get_caller_identity()["Arn"]
     except (BotoCoreError, ClientError):

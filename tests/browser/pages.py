@@ -6,6 +6,7 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, Request, Route, expect
 
@@ -181,8 +182,7 @@ def expect_pending(page: Page, pending: int) -> None:
 
 def get_value_and_version(api_url: str, counter_id: str) -> tuple[int, int]:
     """Return the counter's value and version from the API."""
-    with urllib.request.urlopen(f"{api_url}/counters/{counter_id}", timeout=60) as response:
-        counter = json.load(response)
+    counter = httpx.get(f"{api_url}/counters/{counter_id}", timeout=60).raise_for_status().json()
     return counter["value"], counter["version"]
 
 

@@ -25,6 +25,8 @@ DAY = "Changes in the last 24 hours, by hour"
 DAYS = "Changes in the last 2 weeks, by day"
 #: The time of the API that `serve_counter` replaces.
 NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)
+#: The time of a browser whose clock is wrong: the page uses the API's.
+WRONG_NOW = NOW + timedelta(days=100)
 #: Sums by minute of the hour until then.
 POINTS = [
     {"start": f"2026-03-01T09:{minute}:00.000Z", "increments": 1, "sum": total}
@@ -53,8 +55,8 @@ def expect_total(page: Page, total: str, period: str) -> None:
 
 
 def open_chart(page: Page, page_url: str, api_url: str) -> None:
-    """Open the page at a counter with these points. Its time does not pass, but its timers run."""
-    page.clock.set_fixed_time(NOW)
+    """Open the page at a counter with these points. The page's time is fixed and wrong, but its timers run."""
+    page.clock.set_fixed_time(WRONG_NOW)
     serve_counter(page, api_url, points=POINTS)
     page.goto(page_url)
     expect_total(page, "+10", "in the last hour")
@@ -461,7 +463,7 @@ def test_wrong_browser_clock_does_not_change_the_chart(page, open_counter, count
 def test_chart_that_starts_yesterday_says_so(new_context, page_url, api_url):
     """Today is the day of the API's clock, in the browser's time zone."""
     page = new_context(timezone_id="Asia/Kolkata").new_page()
-    page.clock.set_fixed_time(NOW)
+    page.clock.set_fixed_time(WRONG_NOW)
     serve_counter(page, api_url)
     page.goto(page_url)
     expect(get_chart(page)).to_have_attribute("aria-label", f"{HOUR}: 0 since 14:31.")

@@ -16,6 +16,7 @@ from tests.browser.pages import (
     hide,
     increment_elsewhere,
     poll,
+    poll_after_click,
     serve_reports,
     stop_clock,
     stop_polls,
@@ -76,7 +77,7 @@ def test_details_are_requested_only_when_the_value_changes(page, open_counter, a
 def test_changes_by_other_clients_are_shown_at_growing_pauses(page, open_counter, api_url, counter_id):
     """Details that are behind show their age. The user's own click updates them at once."""
     reports = serve_reports(page)
-    stop_clock(page)
+    stop_polls(page)
     requested: list[str] = []
     page.on("request", lambda sent: requested.append(sent.url))
     open_counter(counter_id)
@@ -97,9 +98,10 @@ def test_changes_by_other_clients_are_shown_at_growing_pauses(page, open_counter
         expect(page.locator(f"#{name}Age")).to_have_text("As of a moment ago")
     assert page.locator("#total").inner_text() != "+36"
     click_increment(page)
-    # The first poll after the click includes it. An earlier poll would let the details wait for another refresh.
+    # The first poll after the click must include the click. Otherwise, the details would wait for the next refresh.
     eventually(lambda: get_value_and_version(api_url, counter_id) == (37, 9))
-    page.clock.resume()
+    poll_after_click(page)
+    page.clock.run_for(1)
     expect_shown(page, value=37)
     expect(page.locator("#total")).to_have_text("+37")
     for name in ("points", "events", "badge", "top"):

@@ -31,9 +31,9 @@ LAZY = {f"page/{name}" for name in re.findall(r'import\("\./(.*?)"\)', read_web(
 
 def test_first_number_needs_two_round_trips_after_the_document(page, page_url, api_url, counter_id):
     """
-    Requests that another round needs are held until all of them are there, and requests for anything else for ever.
+    The requests of a round are held until all of them are there. All other requests are held forever.
 
-    The page repeats a read without a response, which belongs to the same round trip.
+    If a read gets no response, the page repeats it. The repetition belongs to the same round.
     """
     held: dict[str, Route] = {}
     released: set[str] = set()

@@ -27,6 +27,9 @@ PROJECT = Path(__file__).parent.parent.parent
 #: the queues (180 seconds), after which a message that a function failed to count is received again.
 PATIENCE_S = 300
 
+#: The statuses of refusals that a later attempt may not get.
+_TEMPORARY = (429, 502, 503, 504)
+
 
 @dataclass
 class Client:
@@ -144,14 +147,17 @@ def deploy(project: Path, stage: str) -> dict[str, Any]:
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until the condition holds. Try again if the API does not respond, or responds with a problem document."""
+    """Wait until the condition holds. Try again if the API does not respond, or is throttled or unavailable."""
     deadline = time.monotonic() + PATIENCE_S
     pause = threading.Event()
     while True:
         try:
             if holds():
                 return
-        except (httpx.HTTPError, KeyError):
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code not in _TEMPORARY or time.monotonic() > deadline:
+                raise
+        except httpx.TransportError:
             if time.monotonic() > deadline:
                 raise
         assert time.monotonic() < deadline, "the condition did not become true"

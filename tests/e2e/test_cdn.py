@@ -122,7 +122,7 @@ def test_increment_through_the_distribution_is_counted(edge):
     accepted = edge.viewer.post(f"{counter}/increments", json={"by": 3})
 
     assert accepted.status_code == 202, accepted.text
-    eventually(lambda: edge.viewer.get(counter).json()["value"] == 3)
+    eventually(lambda: edge.viewer.get(counter).raise_for_status().json()["value"] == 3)
     assert edge.viewer.get(f"{counter}/cached").json()["value"] == 3
 
 

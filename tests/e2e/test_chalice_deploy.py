@@ -187,7 +187,7 @@ def first(project) -> Deployment:
 
     def asked(client):
         recorded = client.post("/counters/clicks/increments", json={"by": 3})
-        eventually(lambda: client.get("/counters/clicks").json()["value"] == 3)
+        eventually(lambda: client.get("/counters/clicks").raise_for_status().json()["value"] == 3)
         preflights = {path: client.options(path.replace("{counter_id}", "clicks")) for path in PATHS}
         return {
             **preflights,

@@ -49,7 +49,8 @@ def test_counters_are_closed_hidden_and_restored_within_a_minute(client, names):
     eventually(is_refused)
     eventually(lambda: client.http.get(f"/counters/{hidden}").status_code == 404)
 
-    version = 2 if 202 in statuses else 1  # the attempts have one key, so they record one event at most
+    # The attempts have one key, so they record at most one event.
+    version = 2 if 202 in statuses else 1
     eventually(lambda: client.counter(closed)["version"] == version)
     assert client.increment(closed, Prefer="return=representation").json()["type"].endswith(":counter-closed")
     assert client.increment(hidden).json()["type"].endswith(":counter-not-allowed")

@@ -146,7 +146,9 @@ def test_extended_project_works_on_the_embedded_aws(project, extended):
     day, event = recorded["recorded_at"][:10], accepted[0].json()
 
     eventually(lambda: extended.counter("clicks")["value"] == 3)
-    eventually(lambda: extended.http.get(f"/active/{day}").json()["counter_ids"] == ["clicks", "visits"])
+    eventually(
+        lambda: extended.http.get(f"/active/{day}").raise_for_status().json()["counter_ids"] == ["clicks", "visits"]
+    )
 
     assert [response.status_code for response in accepted] == [202, 202]
     assert accepted[1].json() == event
@@ -201,13 +203,13 @@ def test_event_of_version_1_is_read_as_version_2(project, extended):
 @pytest.mark.exhaustive
 def test_lost_projection_is_filled_by_a_replay(project, extended):
     day = extended.increment("restored").json()["recorded_at"][:10]
-    eventually(lambda: "restored" in extended.http.get(f"/active/{day}").json()["counter_ids"])
+    eventually(lambda: "restored" in extended.http.get(f"/active/{day}").raise_for_status().json()["counter_ids"])
     table = boto3.resource("dynamodb").Table(f"counter-{STAGE}-active")
     table.delete_item(Key={"day": day, "counter_id": "restored"})
 
     operate(project, "replay", "--projection", "active")
 
-    eventually(lambda: "restored" in extended.http.get(f"/active/{day}").json()["counter_ids"])
+    eventually(lambda: "restored" in extended.http.get(f"/active/{day}").raise_for_status().json()["counter_ids"])
 
 
 @pytest.mark.exhaustive

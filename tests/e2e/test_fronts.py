@@ -53,7 +53,9 @@ def test_documented_worker_forwards_requests(fronts, tmp_path, counter_id):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert (done.stdout, done.stderr) == ("202,202,400,400\n", "")
-    eventually(lambda: httpx.get(f"{fronts['url']}/counters/{counter_id}", timeout=60).json()["value"] == 3)
+    eventually(
+        lambda: httpx.get(f"{fronts['url']}/counters/{counter_id}", timeout=60).raise_for_status().json()["value"] == 3
+    )
 
 
 def test_each_front_answers_for_the_same_counter(fronts, counter_id):
@@ -63,6 +65,10 @@ def test_each_front_answers_for_the_same_counter(fronts, counter_id):
         assert accepted.status_code == 202
         assert httpx.post(f"{url}/counters/{counter_id}/increments", timeout=60).status_code == 202
 
-    eventually(lambda: httpx.get(f"{fronts['rest']}/counters/{counter_id}", timeout=60).json()["version"] >= 7)
+    eventually(
+        lambda: (
+            httpx.get(f"{fronts['rest']}/counters/{counter_id}", timeout=60).raise_for_status().json()["version"] >= 7
+        )
+    )
     counters = [httpx.get(f"{url}/counters/{counter_id}", timeout=60).json() for url in fronts.values()]
     assert [counter["value"] for counter in counters] == [7, 7, 7]

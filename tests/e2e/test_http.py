@@ -209,7 +209,7 @@ def test_head_has_the_headers_of_get_and_no_body(client, path):
     exchanges = []
 
     def is_unchanged():
-        """Events of earlier tests may still arrive between two requests: then the GETs around the HEAD differ."""
+        """Check that the GETs before and after the HEAD agree. Events of earlier tests may be counted in between."""
         exchanges.append([client.http.request(method, address) for method in ("GET", "HEAD", "GET")])
         before, _, after = exchanges[-1]
         return before.content == after.content

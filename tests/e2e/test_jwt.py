@@ -129,7 +129,7 @@ def test_operators_see_the_caller_and_clients_do_not(deployed):
     spoofed = {"principalId": "ben", "X-Amzn-Principal-Id": "ben"}
     recorded = deployed.send("POST", "/counters/seen/increments", token, **spoofed).json()
     event = f"/counters/seen/events/{recorded['event_id']}"
-    eventually(lambda: deployed.send("GET", event, token).json()["status"] == "counted")
+    eventually(lambda: deployed.send("GET", event, token).raise_for_status().json()["status"] == "counted")
 
     shown = json.loads(operate(deployed.stage.project, "show", "seen", "--json"))["events"]
     responses = [deployed.send("GET", path, token) for path in (event, "/counters/seen/events", "/counters/seen")]

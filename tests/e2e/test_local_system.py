@@ -61,7 +61,7 @@ def test_state_survives_a_stop_and_pending_events_are_counted(elsewhere):
     with httpx.Client(base_url=addresses(elsewhere.folder)["API_URL"], timeout=60) as client:
         again = client.post("/counters/kept/increments", headers={"Idempotency-Key": "first"})
         client.post("/counters/kept/increments")
-        eventually(lambda: client.get("/counters/kept").json()["version"] >= 12)
+        eventually(lambda: client.get("/counters/kept").raise_for_status().json()["version"] >= 12)
         found = client.get("/counters/kept").json()
     assert (down.returncode, files_when_down) == (0, False)
     assert again.headers["Idempotency-Replayed"] == "true"
@@ -169,9 +169,13 @@ def test_system_works_whatever_the_environment_says(place, elsewhere, tmp_path):
     count = f". {elsewhere.environment} && curl -s -X POST $API_URL/counters/a/increments"
     recorded = run("bash", "-c", count, at=PROJECT, **misleading)
     with httpx.Client(base_url=addresses(elsewhere.folder)["API_URL"], timeout=60) as client:
-        eventually(lambda: client.get("/counters/a").json()["version"] == 1)
-        # The other projection may still be starting. `verify` would report that it waits.
-        eventually(lambda: client.get("/reports/top_counters", params={"counter_id": "a"}).json()["rows"] != [])
+        eventually(lambda: client.get("/counters/a").raise_for_status().json()["version"] == 1)
+        # The SQL projection may still be starting. `verify` would then report that it waits.
+        eventually(
+            lambda: (
+                client.get("/reports/top_counters", params={"counter_id": "a"}).raise_for_status().json()["rows"] != []
+            )
+        )
     verified = ops("verify", "--stage", "local", LOCAL_FOLDER=str(elsewhere.folder), **misleading)
     command(elsewhere, "down", **misleading)
 
@@ -245,7 +249,7 @@ def test_local_serves_the_counters_of_the_running_system(place, client, counter_
             local.post(f"/counters/{counter_id}/increments", json={"by": 4})
             malformed = local.post(f"/counters/{counter_id}/increments", json={"by": 0})
             chunked = local.post(f"/counters/{counter_id}/increments", content=iter([b'{"by": 5}']))
-            eventually(lambda: local.get(f"/counters/{counter_id}").json()["version"] == 2)
+            eventually(lambda: local.get(f"/counters/{counter_id}").raise_for_status().json()["version"] == 2)
             found = local.get(f"/counters/{counter_id}").json()
     finally:
         os.killpg(server.pid, signal.SIGINT)  # as Ctrl-C does

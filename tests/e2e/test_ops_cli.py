@@ -262,7 +262,7 @@ def test_exit_status_differs_for_refusal_usage_error_and_outage(error, status):
             "Your credentials have expired: sign in again, for example with aws sso login.",
         ),
         ("AccessDeniedException", "Scan", "Your credentials lack a permission: use other credentials"),
-        ("InvalidAccessKeyId", "ListBuckets", "AWS does not know your credentials"),
+        ("InvalidAccessKeyId", "ListBuckets", "AWS does not recognize these credentials"),
         (
             "RequestTimeTooSkewed",
             "PutObject",

@@ -104,7 +104,7 @@ def test_page_of_each_allowed_origin_counts_a_click(http, chromium, place, host)
     page.goto(f"http://{host}:{place.page_port}/#/{counter_id}")
     page.locator("#increment").click()
 
-    eventually(lambda: http.get(f"/counters/{counter_id}").json()["value"] == 1)
+    eventually(lambda: http.get(f"/counters/{counter_id}").raise_for_status().json()["value"] == 1)
     eventually(lambda: page.locator("#value").inner_text() == "1")
 
 

@@ -95,7 +95,7 @@ def test_applied_package_counts_increments(applied):
     with httpx.Client(base_url=applied, timeout=60) as client:
         recorded = client.post("/counters/clicks/increments", json={"by": 3})
 
-        eventually(lambda: client.get("/counters/clicks").json()["value"] == 3)
+        eventually(lambda: client.get("/counters/clicks").raise_for_status().json()["value"] == 3)
     assert recorded.status_code == 202
 
 
