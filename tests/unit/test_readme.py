@@ -226,4 +226,4 @@ def test_readme_states_the_length_of_the_application():
     ]
 
     stated = [int(number.replace(",", "")) for number in re.findall(r"about ([\d,]+) lines", README)]
-    assert stated == [pytest.approx(length, abs=100) for length in lengths]
+    assert stated == [pytest.approx(length, abs=500) for length in lengths]
