@@ -195,7 +195,7 @@ class _Passage(http.server.BaseHTTPRequestHandler):
 
     def _kill(self) -> None:
         self.close_connection = True
-        os.kill(_process_at(self.client_address[1]), signal.SIGKILL)
+        os.kill(process_of(self.client_address[1], self.server.server_port), signal.SIGKILL)
 
     def log_message(self, format: str, *args: object) -> None:
         """Print nothing."""
@@ -210,26 +210,34 @@ def can_kill() -> bool:
     return (_PROC / "net" / "tcp").exists()
 
 
-def _process_at(port: int) -> int:
-    """Return the process on this machine whose connection to us has this port."""
-    socket = f"socket:[{_inode_at(port)}]"
+def process_of(port: int, to: int) -> int:
+    """
+    Return the process on this machine that is connected from one port to another.
+
+    Both ports identify the connection: the kernel gives one local port to connections to several servers.
+
+    Raises:
+        ProcessLookupError: no process has this connection.
+    """
+    socket = f"socket:[{_inode_of(port, to)}]"
     for descriptors in _PROC.glob("[0-9]*/fd"):
         try:
             if any(str(descriptor.readlink()) == socket for descriptor in descriptors.iterdir()):
                 return int(descriptors.parent.name)
         except OSError:  # the process has ended
             continue
-    raise ProcessLookupError(f"no process has port {port}")
+    raise ProcessLookupError(f"no process is connected from port {port} to port {to}")
 
 
-def _inode_at(port: int) -> str:
+def _inode_of(port: int, to: int) -> str:
     """
-    Return the inode of the socket with this port.
+    Return the inode of the socket that is connected from one port to another.
 
-    `man 5 proc_net`: the second column is the address, with the port in hexadecimal; the tenth is the inode.
+    `man 5 proc_net`: the second and third columns are the two addresses, with ports in hexadecimal; the tenth is the
+    inode.
     """
     for line in (_PROC / "net" / "tcp").read_text(encoding="ascii").splitlines()[1:]:
         columns = line.split()
-        if columns[1].endswith(f":{port:04X}") and columns[9] != "0":
+        if columns[1].endswith(f":{port:04X}") and columns[2].endswith(f":{to:04X}") and columns[9] != "0":
             return columns[9]
-    raise ProcessLookupError(f"no process has port {port}")
+    raise ProcessLookupError(f"no process is connected from port {port} to port {to}")

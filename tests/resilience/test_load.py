@@ -1,13 +1,27 @@
 """The checks of `make load` detect lost, duplicate and invented increments, and a run without faults."""
 
+import os
+import socket
+import subprocess
+import sys
+
 import pytest
 
 from ops.local.stack import LocalSystem
 from testkit.builders import an_event
-from tests.resilience.chaos import DECKS, REPEATABLE, Chaos, Fault
+from tests.resilience.chaos import DECKS, REPEATABLE, Chaos, Fault, can_kill, process_of
 from tests.resilience.clients import Way, Wish
 from tests.resilience.deployed import System
 from tests.resilience.load import RESTARTS, differences, shortfalls
+
+
+def connect(port: int, to: int) -> socket.socket:
+    """Connect to a port of this machine from a local port, even if another connection has it; 0 takes a free one."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    connection.bind(("127.0.0.1", port))
+    connection.connect(("127.0.0.1", to))
+    return connection
 
 
 @pytest.fixture
@@ -95,3 +109,22 @@ def test_permanent_fault_disturbs_each_attempt():
 
     again = {one for one, other in zip(first, second, strict=True) if one is other}
     assert again >= set(REPEATABLE)
+
+
+@pytest.mark.skipif(not can_kill(), reason="the load test requires Linux")
+def test_processes_that_share_a_local_port_are_told_apart():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as ours,
+        socket.create_server(("127.0.0.1", 0)) as theirs,
+        connect(0, ours.getsockname()[1]) as own,
+    ):
+        port = own.getsockname()[1]
+        arguments = f"{port}, {theirs.getsockname()[1]}"
+        code = f"from {__name__} import connect; kept = connect({arguments}); print(flush=True); input()"
+        with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            other.stdout.readline()
+
+            found = [process_of(port, server.getsockname()[1]) for server in (ours, theirs)]
+
+            other.communicate()
+    assert found == [os.getpid(), other.pid]
