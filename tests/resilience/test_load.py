@@ -122,6 +122,7 @@ def test_processes_that_share_a_local_port_are_told_apart():
         arguments = f"{port}, {theirs.getsockname()[1]}"
         code = f"from {__name__} import connect; kept = connect({arguments}); print(flush=True); input()"
         with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None
             other.stdout.readline()
 
             found = [process_of(port, server.getsockname()[1]) for server in (ours, theirs)]
