@@ -44,8 +44,10 @@ class LogPosition:
     event_id: str
 
 
-def locate(event: Event) -> LogPosition:
+def locate(event: Event | Unreadable) -> LogPosition:
     """Return the position in the log right after this event."""
+    if isinstance(event, Unreadable):
+        return LogPosition(event.partition, event.event_id)
     return LogPosition(partitions.event_partition(event.counter_id, event.event_id), event.event_id)
 
 

@@ -38,8 +38,3 @@ class EventSelection:
     def estimate_size(self, table: str) -> int | None:
         """Return the approximate number of events that `read` yields from the log in this table; None if unknown."""
         return None if self.counter_ids else lookups.approximate_item_count(table)
-
-
-def locate(event: Event | Unreadable) -> LogPosition:
-    """Return the position right after this event."""
-    return LogPosition(event.partition, event.event_id) if isinstance(event, Unreadable) else log_reader.locate(event)

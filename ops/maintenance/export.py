@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from chalicelib import clock, codec
+from chalicelib import clock, codec, log_reader
 from chalicelib.api.formats import format_time
 from chalicelib.domain.events import Event
 from chalicelib.extras.chunks import split_into_chunks
@@ -28,7 +28,7 @@ from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome, count
 from ops.maintenance import event_file, lookups
 from ops.maintenance.event_file import Target
-from ops.maintenance.event_selection import EventSelection, locate
+from ops.maintenance.event_selection import EventSelection
 
 _AT_ONCE = 1000
 #: Less than a day: a daily export that was killed must not be finished by the next one.
@@ -107,7 +107,7 @@ class _Staging(TemporaryDatabase):
             elif selection.has(event):
                 key = (event.recorded_at_ms, event.counter_id, event.event_id)
                 events.append((*key, event.type_name, codec.encode_line(event)))
-        position = locate(batch[-1])
+        position = log_reader.locate(batch[-1])
         with self._lock, self._database:
             self._database.execute("BEGIN")
             self._database.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?)", events)

@@ -28,7 +28,7 @@ from chalicelib.settings import Settings
 from ops.cli import progress
 from ops.cli.result import Outcome, count
 from ops.maintenance import lookups, projections
-from ops.maintenance.event_selection import EventSelection, locate
+from ops.maintenance.event_selection import EventSelection
 
 _AT_ONCE = 1000
 
@@ -99,7 +99,7 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
             for projection in () if dry_run else selected:
                 send(projection.queue(settings.stage), messages)
             so_far = Checkpoint(
-                locate(batch[-1]),
+                log_reader.locate(batch[-1]),
                 so_far.events + len(events),
                 so_far.messages + len(messages),
                 so_far.unreadable + sum(isinstance(event, Unreadable) for event in batch),

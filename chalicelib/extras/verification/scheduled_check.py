@@ -170,7 +170,7 @@ def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
                 continue
             repaired += len(counted)
             report.lag_s = max([report.lag_s, *(now_s - entry.recorded_at_ms / 1000 for entry in counted)])
-        walks.log = asdict(_locate(batch[-1]))
+        walks.log = asdict(log_reader.locate(batch[-1]))
         if budget <= 0:
             return repaired
     walks.log, walks.finished_s, walks.started_s = {}, walks.started_s, 0
@@ -319,7 +319,3 @@ def _group_by_part(
         if not purges.is_void(event) and event.recorded_at_ms < before_ms:
             by_part[partitions.part_key(event)].add(make_entry(event))
     return {key: frozenset(entries) for key, entries in by_part.items()}
-
-
-def _locate(event: Event | Unreadable) -> LogPosition:
-    return LogPosition(event.partition, event.event_id) if isinstance(event, Unreadable) else log_reader.locate(event)
