@@ -180,20 +180,6 @@ def transact(error: type[UnavailableError]) -> Iterator[TransactWrite]:
         raise error(description) from cause
 
 
-def include_new(transaction: TransactWrite, model: type[Model], items: list[RawItem]) -> None:
-    """
-    Include a put of each item in the transaction, on the condition that its key is not in the table.
-
-    PynamoDB's `save` would double the CPU time of a large append.
-    """
-    put = {
-        "TableName": model.Meta.table_name,
-        "ConditionExpression": "attribute_not_exists(#key)",
-        "ExpressionAttributeNames": {"#key": model._hash_keyname},
-    }
-    transaction._put_items += [{**put, "Item": item} for item in items]
-
-
 def _list_refused(transaction: TransactWrite, reasons: list[str | None]) -> frozenset[str]:
     """Return the tables of the members whose conditions failed. `reasons` are in PynamoDB's order of members."""
     members = [*transaction._condition_check_items, *transaction._put_items, *transaction._update_items]

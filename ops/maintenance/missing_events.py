@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
-from chalicelib import event_log, log_reader
+from chalicelib import log_reader
 from chalicelib.access.names import Verdict
 from chalicelib.aws import partitions, tables
 from chalicelib.domain.events import FIRST_ID_AFTER_PURGES, Event, Purged, have_same_content
@@ -25,12 +25,12 @@ from chalicelib.log_reader import LogPosition, Unreadable
 from chalicelib.settings import Settings
 from ops.cli import progress
 from ops.cli.result import Outcome, count
-from ops.maintenance import counters, purge, throttling
+from ops.maintenance import bulk_append, counters, purge, throttling
 
 _THREADS = 8
 
 #: DynamoDB's limit for a batch of reads, and for a transaction.
-_AT_ONCE = event_log.MOST_AT_ONCE
+_AT_ONCE = bulk_append.MOST_AT_ONCE
 
 #: The maximum number of problems, and of counters that clients cannot read, that the outcome lists.
 _LISTED = 20
@@ -222,11 +222,11 @@ def _append(chunk: Sequence[Candidate], *, reads_first: bool, dry_run: bool) -> 
     result = _Result()
     candidates = _drop_repeated(chunk, result)
     recorded: dict[LogPosition, Event | Unreadable] = {}
-    if reads_first or dry_run or not event_log.append_all([each.event for each in candidates]):
+    if reads_first or dry_run or not bulk_append.append_all([each.event for each in candidates]):
         recorded = log_reader.find_recorded([each.event for each in candidates])
         missing = [each.event for each in candidates if log_reader.locate(each.event) not in recorded]
         if missing and not dry_run:
-            recorded |= log_reader.find_recorded(event_log.append_many(missing))
+            recorded |= log_reader.find_recorded(bulk_append.append_many(missing))
     for each in candidates:
         known = recorded.get(log_reader.locate(each.event))
         if known is None:

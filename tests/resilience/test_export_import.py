@@ -30,7 +30,17 @@ from chalicelib.extras.verification.part_comparison import select_all
 from chalicelib.read_model import queries
 from ops.cli import errors
 from ops.cli.errors import InputError, OperatorError
-from ops.maintenance import counters, event_file, export, import_file, lookups, missing_events, notes, purge
+from ops.maintenance import (
+    bulk_append,
+    counters,
+    event_file,
+    export,
+    import_file,
+    lookups,
+    missing_events,
+    notes,
+    purge,
+)
 from ops.maintenance.event_selection import EventSelection
 from testkit import faults
 from testkit.builders import A_TIME_MS, an_adjustment, an_event, an_event_by_caller, log_items
@@ -813,7 +823,7 @@ def test_import_that_stays_throttled_ends_with_the_error(engine, tmp_path, reaso
     assert errors.exit_status(raised.value) == 3
     assert faults.ALWAYS - throttle.left == 30
     with pytest.raises(LogUnavailableError):
-        event_log.append_all([an_event(), an_event()])
+        bulk_append.append_all([an_event(), an_event()])
     assert faults.ALWAYS - throttle.left == 31
 
 
