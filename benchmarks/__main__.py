@@ -5,8 +5,6 @@ Without SECTIONS, measure all sections, which takes about an hour on two idle pr
 docs/figures.json as soon as it is measured, and the pages are rendered from that file alone.
 """
 
-from __future__ import annotations
-
 import click
 
 from benchmarks import store

@@ -1,7 +1,5 @@
 """The stored figures, docs/figures.json: the raw figures of each section, with the date and the machine."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import json

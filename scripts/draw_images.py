@@ -1,20 +1,16 @@
 """Draw the page's icons from icon.svg, and the page's social preview, in web/icons: `make images`."""
 
-from __future__ import annotations
-
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from ops import stages
+from playwright.sync_api import Browser
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+from ops import stages
 
 ICONS = stages.PROJECT / "web" / "icons"
 

@@ -6,18 +6,13 @@ checked. Docstrings: the same limit for sentences, except in tables, examples an
 over 70 characters. (Ruff checks that docstrings start with a verb.)
 """
 
-from __future__ import annotations
-
 import ast
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from markdown_it import MarkdownIt
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PROJECT = Path(__file__).parent.parent
 PACKAGES = ("benchmarks", "chalicelib", "ops", "scripts", "testkit")

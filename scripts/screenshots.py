@@ -1,7 +1,5 @@
 """Take the screenshots in docs/images, with made-up data on a system that is started for it: `make screenshots`."""
 
-from __future__ import annotations
-
 import io
 import os
 import random
@@ -12,7 +10,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import boto3
 import httpx
@@ -22,11 +20,10 @@ from rich.text import Text
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from playwright.sync_api import Browser
+
 from ops import stages
 from ops.local import stack
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
 
 Scheme = Literal["light", "dark"]
 

@@ -4,21 +4,15 @@ Builders of events, messages and requests, with typical defaults.
 By default, every event and message gets a new id.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chalicelib import codec
-from chalicelib.domain.events import Adjusted, Incremented, IncrementedByCaller
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from chalicelib.domain.events import Event
+from chalicelib.domain.events import Adjusted, Event, Incremented, IncrementedByCaller
 
 _sequence = itertools.count(1)
 

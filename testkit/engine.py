@@ -7,8 +7,6 @@ Thousands of runs take seconds.
 A read that is not strongly consistent, except a scan, gets the stalest response that DynamoDB permits.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import contextlib
@@ -18,13 +16,16 @@ import logging
 import re
 import threading
 import urllib.parse
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import yaml
 from botocore import UNSIGNED, parsers
+from botocore.awsrequest import AWSResponse
+from botocore.client import BaseClient
 from botocore.config import Config
 from ministack.services import dynamodb, dynamodb_streams, sqs
 
@@ -33,12 +34,6 @@ from chalicelib.projections import READ_MODEL, SQL
 from ops.local import ministack_speed
 from testkit import aws_requests
 from testkit.faults import Attempt, no_fault, response
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from botocore.awsrequest import AWSResponse
-    from botocore.client import BaseClient
 
 _TEMPLATE = Path(__file__).parent.parent / "infrastructure" / "template.yaml"
 _SERVICES: Any = {"DynamoDB": dynamodb, "DynamoDBStreams": dynamodb_streams, "AmazonSQS": sqs}

@@ -1,13 +1,11 @@
 """Faults at the AWS client: below our code and the SDK's retries, above the network."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
@@ -15,9 +13,6 @@ from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError, Read
 from botocore.httpsession import URLLib3Session
 
 from testkit import aws_requests
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,15 @@ If the process is killed, the next test process removes it.
 `make clean` runs `python -m testkit.run_folder`, which removes the folders of killed processes.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import fcntl
 import io
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import IO
 
 ALL = Path(__file__).parent.parent / ".local" / "tests"
 

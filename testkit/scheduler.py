@@ -6,18 +6,15 @@ interleaving. A schedule is a list of choices. Each choice is the index of a wor
 schedule again repeats its interleaving.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSResponse
 
-    from testkit.engine import Engine
-    from testkit.faults import Attempt
+from testkit.engine import Engine
+from testkit.faults import Attempt
 
 #: Gets the number of waiting workers, and returns the index of the worker that continues.
 Choose = Callable[[int], int]

@@ -1,7 +1,5 @@
 """A process that has a copy of the catalog, as all processes have after their first request."""
 
-from __future__ import annotations
-
 from chalicelib.access import catalog
 from chalicelib.access.names import Catalog
 

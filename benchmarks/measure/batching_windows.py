@@ -4,20 +4,15 @@ Compute the lag and cost of one counter for each batching window, with benchmark
 At low rates, events arrive at random. A batch includes the event that begins its window.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from benchmarks.measure import environment, scope
 from benchmarks.models import deployed
 from benchmarks.models.capacity import Case, Model
+from benchmarks.models.costing import Costs
 from benchmarks.models.simulation import simulate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from benchmarks.models.costing import Costs
 
 #: Long enough for events that the queue redelivers after three minutes.
 _MEASURED_S: Final = 600

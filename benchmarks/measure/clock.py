@@ -14,16 +14,14 @@ import heapq
 import itertools
 import random
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chalicelib import clock as real_clock
 from chalicelib import retries
 from chalicelib.read_model import writer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
 
 
 class Clock:

@@ -5,8 +5,6 @@ Each start runs in a separate process. As on Lambda, Python writes no bytecode i
 comes with its bytecode. The programs take turns, so other load on the machine affects all of them equally.
 """
 
-from __future__ import annotations
-
 import compileall
 import importlib.util
 import json

@@ -6,8 +6,6 @@ this process and the embedded AWS in another. The compared programs take turns w
 machine affects all of them equally. A command and the counting of a batch are also profiled.
 """
 
-from __future__ import annotations
-
 import contextlib
 import cProfile
 import functools
@@ -18,29 +16,26 @@ import sysconfig
 import time
 import uuid
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import boto3
 from botocore import xform_name
 from chalice.app import Chalice, Response
 
 from benchmarks.measure import environment, scope, workloads
+from benchmarks.measure.workloads import Run
 from chalicelib import command_handlers, settings
 from chalicelib.aws import sqs
 from chalicelib.domain.archive import RECENT_MAX
 from chalicelib.domain.commands import Increment
 from testkit import aws_requests
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from benchmarks.measure.workloads import Run
-
-    Prepare = Callable[[], Run]
+Prepare = Callable[[], Run]
 
 _FIRST_MS: Final = 1_700_000_000_000
 _READS: Final = ("GetItem", "Query")

@@ -5,29 +5,24 @@ One interface for this design and the alternatives, on the engine in this proces
 decides which messages are delivered, when, and how often.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from botocore.awsrequest import AWSResponse
 
 from benchmarks import alternatives
 from benchmarks.measure import scope, workloads
 from chalicelib import codec, settings
 from chalicelib.aws import session
 from chalicelib.aws import sqs as aws_sqs
+from chalicelib.domain.events import Incremented
 from testkit.builders import queue_batch
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from botocore.awsrequest import AWSResponse
-
-    from chalicelib.domain.events import Incremented
-    from testkit.engine import Engine
-    from testkit.faults import Attempt
+from testkit.engine import Engine
+from testkit.faults import Attempt
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,31 +5,26 @@ Messages are delivered at least once, until the worker acknowledges them. Each c
 its events. The seeds of the schedules are fixed, so every run gives the same figures.
 """
 
-from __future__ import annotations
-
 import functools
 import random
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from botocore.awsrequest import AWSResponse
 
 from benchmarks import alternatives
 from benchmarks.measure import designs, environment, workloads
+from benchmarks.measure.designs import Design
 from benchmarks.models.limits import VISIBILITY_TIMEOUT_S
 from chalicelib.domain.events import Incremented
 from testkit import faults, scheduler
 from testkit.builders import A_TIME_MS
+from testkit.engine import Engine
+from testkit.faults import Attempt, Fault
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from botocore.awsrequest import AWSResponse
-
-    from benchmarks.measure.designs import Design
-    from testkit.engine import Engine
-    from testkit.faults import Attempt, Fault
-
-    #: One run with a fault at one point, from the first event to the last acknowledgement.
-    Script = Callable[["Trial"], None]
+#: One run with a fault at one point, from the first event to the last acknowledgement.
+Script = Callable[["Trial"], None]
 
 #: A design that has not acknowledged a message after this number of deliveries never will.
 _MOST_DELIVERIES: Final = 10

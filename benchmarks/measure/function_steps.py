@@ -5,8 +5,6 @@ Requests, units and bytes are the same on any machine; CPU time is not. Each bat
 benchmarks/models/steady_state.py computes the units of the steady state.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import io
@@ -14,26 +12,22 @@ import itertools
 import statistics
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import boto3
+from botocore.client import BaseClient
 
 from benchmarks import alternatives
 from benchmarks.measure import environment, workloads
+from benchmarks.measure.workloads import Run
 from benchmarks.models import deployed
 from benchmarks.models.costing import RATES
 from benchmarks.models.deployed import GATHERED, MANY, ONE
 from benchmarks.models.steps import Step
 from testkit import aws_requests
 from testkit.builders import queue_batch
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from botocore.client import BaseClient
-
-    from benchmarks.measure.workloads import Run
 
 #: Counters of a batch that `project` counts concurrently.
 _AT_ONCE: Final = 8

@@ -6,21 +6,16 @@ functions' log lines (to a millisecond) and the durations that the platform repo
 phases add up to the lag.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 import os
 import statistics
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from benchmarks.measure import environment, load_driver, scope
+from benchmarks.measure.load_driver import Lines
 from testkit import process_environment
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from benchmarks.measure.load_driver import Lines
 
 #: Before each load, the measurement waits up to this time for an idle machine.
 _IDLE_WITHIN_S: Final = 60

@@ -5,8 +5,6 @@ The Scan of the embedded AWS sorts the whole table for each page. Sorting would 
 the log.
 """
 
-from __future__ import annotations
-
 import bisect
 import hashlib
 import runpy

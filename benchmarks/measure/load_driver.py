@@ -4,8 +4,6 @@ Send increments to the deployed system at a steady pace, and read the functions'
 Each of 32 senders waits only for its own response, so a slow response delays no other sender. Linux only.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -13,11 +11,12 @@ import re
 import threading
 import time
 import uuid
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import boto3
 import httpx
@@ -25,9 +24,6 @@ import httpx
 from ops import stages
 from ops.deployment import deploy
 from ops.local import stack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 _CLIENTS: Final = 32
 _ALL_COUNTED_WITHIN_S: Final = 120

@@ -6,8 +6,6 @@ events per second. Before a lost read model is rebuilt, its items or rows are re
 process, whose time and peak memory are measured.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

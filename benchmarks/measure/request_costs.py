@@ -9,28 +9,23 @@ its end. Counters share no request, so a few counters of a batch represent all o
 that changes the cost of a batch, so one batch of new counters is measured for them.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import app
 from benchmarks.measure import clock, designs, environment, scope, workloads
+from benchmarks.measure.designs import Design
 from benchmarks.models import steady_state
 from chalicelib import codec
 from chalicelib.domain.counter import PartKey
+from chalicelib.domain.events import Incremented
 from chalicelib.read_model import store
 from testkit import aws_requests
 from testkit.builders import queue_record
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from benchmarks.measure.designs import Design
-    from chalicelib.domain.events import Incremented
-    from testkit.engine import Engine
-    from testkit.faults import Attempt
+from testkit.engine import Engine
+from testkit.faults import Attempt
 
 #: The counters of a batch that are measured. They represent all of them.
 _COUNTERS_MEASURED: Final = 2

@@ -1,7 +1,5 @@
 """Compute lag, cost and bottleneck of 10 to 1,000,000 increments per second, with benchmarks/models/capacity.py."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from benchmarks.measure import environment

@@ -1,7 +1,5 @@
 """Sizes, labels and goals of the measurements, shared with the report."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from benchmarks import alternatives

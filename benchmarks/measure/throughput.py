@@ -8,28 +8,23 @@ number of counted events. Nothing is throttled, and a failed batch is redelivere
 fail more often.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from botocore.awsrequest import AWSResponse
 
 from benchmarks import alternatives
 from benchmarks.measure import clock, designs, environment, scope, workloads
+from benchmarks.measure.clock import Clock
+from benchmarks.measure.designs import Design
 from chalicelib import settings
 from testkit import faults
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from botocore.awsrequest import AWSResponse
-
-    from benchmarks.measure.clock import Clock
-    from benchmarks.measure.designs import Design
-    from testkit.engine import Engine
-    from testkit.faults import Attempt
+from testkit.engine import Engine
+from testkit.faults import Attempt
 
 _BEGAN_S: Final = 1_700_000_000
 _READ_S: Final = scope.READ_MS / 1000

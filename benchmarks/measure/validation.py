@@ -8,21 +8,16 @@ longer if all processors are busy: by the factor 1 / (1 - load ** processors). T
 from lone increments. The model uses no measurement of the loads that are compared.
 """
 
-from __future__ import annotations
-
 import os
 import statistics
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from benchmarks.measure import latency, load_driver
 from benchmarks.models import capacity, deployed
 from benchmarks.models.simulation import System, simulate
+from benchmarks.models.steps import Step
 from testkit import process_environment
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from benchmarks.models.steps import Step
 
 _RATES: Final = (5, 20, 50)
 _LONE: Final = 20

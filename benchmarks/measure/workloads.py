@@ -1,11 +1,10 @@
 """Runs of the functions on new counters, ready to be measured: each function here prepares a run and returns it."""
 
-from __future__ import annotations
-
 import functools
 import uuid
+from collections.abc import Callable, Iterable, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import app
 from chalicelib import codec, command_handlers
@@ -13,11 +12,8 @@ from chalicelib.domain.events import Incremented
 from chalicelib.read_model import writer
 from testkit.builders import api_event, front_event, queue_batch, stream_batch, stream_record
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    #: A prepared run. The run of a request returns the gateway's response.
-    Run = Callable[[], Any]
+#: A prepared run. The run of a request returns the gateway's response.
+Run = Callable[[], Any]
 
 #: A default time in the future, so that no event is old when it is counted, and all log lines with an age have the same
 #: length.

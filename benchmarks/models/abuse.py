@@ -5,21 +5,17 @@ API Gateway does not charge for the requests that it refuses (API Gateway develo
 of expensive reads is not estimated for each kind: a region's limit on concurrent functions bounds it.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from benchmarks.models import costing, fronts, limits, pricing
+from benchmarks.models.costing import Costs
 from benchmarks.models.deployed import MANY, STAGE
 from benchmarks.models.steps import REFUSED, Step
 from chalicelib.api.requests import MAX_LIMIT, MAX_STEPS
 from chalicelib.extras import openapi
 from chalicelib.read_model import past, queries
-
-if TYPE_CHECKING:
-    from benchmarks.models.costing import Costs
 
 SECONDS: Final = 3600
 REQUESTS: Final = STAGE.requests_per_s * SECONDS

@@ -1,24 +1,17 @@
 """Compute lag, cost and bottleneck of a load from the simulation, the measured function steps and AWS's limits."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from benchmarks.models import costing, limits
-from benchmarks.models.simulation import System, simulate
-from benchmarks.models.steps import Step
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from benchmarks.models.costing import Costs
-    from benchmarks.models.simulation import Result
-    from benchmarks.models.steady_state import Units
-    from benchmarks.models.steps import FunctionSteps
+from benchmarks.models.costing import Costs
+from benchmarks.models.simulation import Result, System, simulate
+from benchmarks.models.steady_state import Units
+from benchmarks.models.steps import FunctionSteps, Step
 
 RATES: Final = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
 MANY: Final = 1_000_000

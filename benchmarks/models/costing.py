@@ -13,18 +13,14 @@ longer of CPU time and waits is then billed. Not included: cold starts, retries,
 runtime's own time.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from benchmarks.models import fronts, pricing, steady_state
-
-if TYPE_CHECKING:
-    from benchmarks.models.fronts import Front
-    from benchmarks.models.steps import FunctionSteps, Step
+from benchmarks.models.fronts import Front
+from benchmarks.models.steps import FunctionSteps, Step
 
 MILLION: Final = 1_000_000
 RATES: Final = (1, 10, 100, 1000)

@@ -1,9 +1,8 @@
 """The deployment that the models price: what app.py and .chalice/config.json declare, and the stored function steps."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import app
 from benchmarks import store
@@ -11,9 +10,6 @@ from benchmarks.models import fronts
 from benchmarks.models.costing import Costs, Load, Setup
 from benchmarks.models.steps import FunctionSteps
 from chalicelib import settings
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 #: The default settings of a stage.
 STAGE: Final = settings.read({"STAGE": "dev"})

@@ -5,15 +5,11 @@ A function URL has no price of its own. An HTTP API charges per 512 KB, rounded 
 this API is smaller. With every front, AWS also charges for data transfer out to the internet.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from benchmarks.models import pricing
-
-if TYPE_CHECKING:
-    from benchmarks.models.pricing import Price
+from benchmarks.models.pricing import Price
 
 _HEADERS: Final = (
     "HTTP/1.1 202 Accepted\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Length: 150\r\nConnection: keep-alive\r\n"

@@ -4,8 +4,6 @@ AWS's published limits for an account and its resources, each with the page that
 The limits were read in stored copies of these pages in November 2026. Quotas are the defaults of large regions.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 

@@ -5,8 +5,6 @@ AWS's pricing pages load their figures with JavaScript, so each figure comes fro
 it. To update prices, change this file and run `make cost`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 

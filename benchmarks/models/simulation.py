@@ -12,15 +12,14 @@ item, or if a concurrent write has changed it so that the condition fails. `proj
 retries, as the application does. With many counters, the model assumes no conflicts.
 """
 
-from __future__ import annotations
-
 import bisect
 import itertools
 import math
 import random
 from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import simpy
 
@@ -29,10 +28,7 @@ from benchmarks.models.steady_state import InMemoryPart, Units
 from chalicelib.domain.archive import RECENT_MAX, Addition
 from chalicelib.domain.entries import Entry
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
-
-    Steps = Generator[simpy.Event, Any, None]
+Steps = Generator[simpy.Event, Any, None]
 
 #: The retries of the application (`retries.with_backoff`, and `_ATTEMPTS` of the read model's writer).
 _TRIES = 12

@@ -11,21 +11,17 @@ from __future__ import annotations
 import bisect
 import itertools
 import random
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from chalicelib.domain import archive
-from chalicelib.domain.archive import PAGE_MAX, RECENT_MAX, Addition, Archiving, Page
+from chalicelib.domain.archive import PAGE_MAX, RECENT_MAX, Addition, Archiving, Page, Plan
 from chalicelib.domain.counter import Part, PartKey
 from chalicelib.domain.entries import Entry, encode_entry, encode_page
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from chalicelib.domain.archive import Plan
-
-    #: The time at which a message is counted, and the times of its events, in ms.
-    Message = tuple[int, Sequence[int]]
+#: The time at which a message is counted, and the times of its events, in ms.
+Message = tuple[int, Sequence[int]]
 
 _BEGAN_MS: Final = 1_700_000_000_000
 

@@ -1,13 +1,9 @@
 """The measured work of one run of each function, as docs/figures.json stores it."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any, Final, Self
 
 #: The name of the step of a command that the API's function refuses because it has no secret.
 REFUSED: Final = "refused"

@@ -5,18 +5,13 @@ A viewer reads the counter once and then polls it. Behind a CDN, each location o
 at most once a second. The first read of each viewer bypasses the cache.
 """
 
-from __future__ import annotations
-
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from benchmarks.models import costing, fronts, pricing
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from benchmarks.models.costing import Costs
+from benchmarks.models.costing import Costs
 
 _WEB: Final = Path(__file__).parents[2] / "web"
 

@@ -1,9 +1,8 @@
 """The numbers in docs/benchmarks.md, and in the tables that other documents quote."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from benchmarks import alternatives, store
 from benchmarks.measure import scope
@@ -13,9 +12,6 @@ from benchmarks.report import goals, results
 from benchmarks.report.markdown import format_short
 from benchmarks.report.results import cpu_ratio, distinct, increment_cost, select
 from chalicelib.domain.archive import KEPT_MAX, KEPT_MIN, RECENT_MAX
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 #: The memory sizes of `project` whose prices are compared, in MB.
 _MEMORIES_MB: Final = (128, 256, 512, 1024, 1769)

@@ -1,12 +1,12 @@
 """Numbers of docs/cost.md, from the stored function steps and list prices."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from benchmarks import alternatives
 from benchmarks.models import abuse, costing, deployed, limits, pricing, steps, viewers
+from benchmarks.models.costing import Costs
 from benchmarks.models.deployed import MANY, ONE
 from benchmarks.report.goals import Goal
 from benchmarks.report.markdown import format_usd
@@ -14,11 +14,6 @@ from chalicelib import telemetry
 from chalicelib.api.requests import MAX_LIMIT, MAX_STEPS
 from chalicelib.projections import READ_MODEL, SQL
 from chalicelib.read_model import past, queries
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from benchmarks.models.costing import Costs
 
 #: Assumed for comparison: the time of a request to a slow AWS.
 _SLOW_MS: Final = 20

@@ -1,11 +1,7 @@
 """Format numbers and lists for the benchmark pages."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from collections.abc import Sequence
+from typing import Final
 
 DASH: Final = "\N{EN DASH}"
 

@@ -1,10 +1,9 @@
 """Draw the plots as SVG with matplotlib. The output is reproducible. A plot's description lists its points."""
 
-from __future__ import annotations
-
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -20,9 +19,6 @@ from benchmarks.report.results import (
     plotted_loads,
     select,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 #: Colours that remain distinct with colour blindness, and a marker for each.
 _STYLES = list(zip(mpl.color_sequences["okabe_ito"], "s^DPvHXo", strict=True))

@@ -1,21 +1,17 @@
 """Render the pages and plots from stored figures: Jinja2 templates hold the text, views compute tables and numbers."""
 
-from __future__ import annotations
-
 import re
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import jinja2
 
 from benchmarks.measure import scope
 from benchmarks.report import benchmarks_page, cost_page, markdown, plots, results, scale_page
 from chalicelib.domain import archive
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _TEMPLATES: Final = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),

@@ -1,16 +1,12 @@
 """Read results from stored figures: each function takes the raw figures of a section, or rows of it."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.measure import scope
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    Row = Mapping[str, Any]
+Row = Mapping[str, Any]
 
 
 def select(rows: Iterable[Row], **wanted: Any) -> list[Row]:

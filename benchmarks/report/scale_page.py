@@ -1,18 +1,14 @@
 """Numbers of docs/scale.md, from the stored cases and the stored validation."""
 
-from __future__ import annotations
-
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.models.capacity import RATES, SERIES, Case
 from benchmarks.models.limits import LIMITS
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    Row = Mapping[str, Any]
+Row = Mapping[str, Any]
 
 
 def view(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,16 +1,10 @@
 """A site of another origin that embeds counters, and what its visitors see."""
 
-from __future__ import annotations
-
 import http.server
-from typing import TYPE_CHECKING
 
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.loopback_server import LoopbackServer
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
 
 HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>A site</title>
 <meta name="color-scheme" content="light dark">

@@ -1,14 +1,13 @@
 """Counters on a site of another origin: each click counts exactly once, and the elements never lie."""
 
-from __future__ import annotations
-
 import contextlib
 import uuid
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.browser.embedding import ForeignSite, expect_value, get_button
 from tests.browser.pages import (
@@ -21,11 +20,6 @@ from tests.browser.pages import (
     reconnect,
 )
 from tests.e2e.conftest import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from playwright.sync_api import BrowserContext, Page, Route
 
 #: The day on which visitors count once. It must not end during a test.
 TODAY = datetime(2026, 3, 1, 10, tzinfo=UTC)

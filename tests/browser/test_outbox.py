@@ -1,13 +1,12 @@
 """Clicks are neither lost nor counted twice: offline, across reloads, in several tabs, with lost responses."""
 
-from __future__ import annotations
-
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from chalicelib.api.problems import describe_problem
 from chalicelib.errors import SecretMissingError
@@ -24,11 +23,6 @@ from tests.browser.pages import (
     set_amount,
     stop_clock,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import BrowserContext, Page, Route
 
 WITHOUT_STORAGE = """Object.defineProperty(window, "indexedDB", {
     get() { throw new DOMException("not in private mode", "SecurityError"); },

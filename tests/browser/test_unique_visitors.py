@@ -1,21 +1,15 @@
 """The recipe of docs/embed.md in Chromium: tabs share the visitor, private windows do not."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.pages import get_value_and_version
 from tests.doc_pages import section
 from tests.e2e.conftest import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import BrowserContext, Page
 
 pytestmark = pytest.mark.exhaustive
 

@@ -1,12 +1,8 @@
 """Record the requests and errors of a test's pages, to explain failures that do not repeat."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Request, Response, WebError
+from playwright.sync_api import BrowserContext, Request, Response, WebError
 
 
 class Traffic:

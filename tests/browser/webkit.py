@@ -1,12 +1,11 @@
 """WebKit with those methods of Playwright's interface that the tests of visitors' flows use."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -15,9 +14,6 @@ from selenium.webdriver.webkitgtk.options import Options
 from selenium.webdriver.webkitgtk.service import Service
 
 from tests.programs import require_program
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 #: The default of 30 s is too short for a machine that is suddenly ten times slower.
 _SCRIPT_TIMEOUT_S = 120

@@ -1,7 +1,5 @@
 """The recipe of docs/embed.md counts a browser once a day, in Node with a browser's storage and locks."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The designs of the cost table: each counts, and lacks what the table states."""
 
-from __future__ import annotations
-
 import uuid
 from types import SimpleNamespace
 

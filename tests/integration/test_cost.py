@@ -1,7 +1,5 @@
 """The requests and units of an increment, from the command to the counter."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 

@@ -1,7 +1,5 @@
 """The bare calls make the requests of our functions, and the report has the measured ratios."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 

@@ -1,7 +1,5 @@
 """The report's deterministic figures are reproduced, and broken designs are detected."""
 
-from __future__ import annotations
-
 import functools
 import json
 import math

@@ -1,7 +1,5 @@
 """The cost of a million increments, by figures that can be computed by hand."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from statistics import median

@@ -1,7 +1,5 @@
 """The embeddable client: one small module that is what its sources give, and runs in Node."""
 
-from __future__ import annotations
-
 import gzip
 import http.server
 import json

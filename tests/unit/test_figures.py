@@ -1,11 +1,10 @@
 """The pages are rendered from stored figures, README agrees with them, and plots show their numbers."""
 
-from __future__ import annotations
-
 import json
 import re
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -14,9 +13,6 @@ from benchmarks import store
 from benchmarks.measure import scope
 from benchmarks.report import goals, plots, render, results
 from tests.doc_pages import PAGES, README
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RENDERED = ("benchmarks.md", "cost.md", "scale.md")
 

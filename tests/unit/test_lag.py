@@ -1,7 +1,5 @@
 """The parts of each increment's lag from log lines, and the report on lags and windows."""
 
-from __future__ import annotations
-
 import copy
 from datetime import UTC, datetime
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Modules of the page in Node, where browsers' functions fail as they rarely do in a browser."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

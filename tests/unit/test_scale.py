@@ -1,7 +1,5 @@
 """The model of scaling, computed by hand where nothing conflicts, and the stored cases."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
