@@ -51,13 +51,13 @@ def read_and_plan(key: PartKey, entries: frozenset[Entry], part: Part | None = N
         ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
         DamagedReadModelError: an item cannot be decoded.
     """
-    for _ in retries.with_backoff(_ATTEMPTS):
+
+    def plan() -> tuple[Part, Step]:
+        nonlocal part
         current, part = part or store.read_part(key), None
-        try:
-            return current, plan_next(current, entries)
-        except ArchiveGapError as error:
-            gap = error
-    raise gap
+        return current, plan_next(current, entries)
+
+    return retry_at_gaps(plan)
 
 
 def plan_next(part: Part, entries: frozenset[Entry]) -> Step:

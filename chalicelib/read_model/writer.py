@@ -106,7 +106,7 @@ def count_one(event: Event) -> Counter | None:
     try:
         totals = store.add_entries(key, entries, clock.now_ms())
     except ChangedError as changed:
-        _, totals = next(_count_by_plans(key, entries, changed.part), (None, None))
+        _, totals = _execute_next_plan(key, entries, changed.part)
     return totals if partitions.count_parts() == 1 else None
 
 
@@ -127,7 +127,8 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
     by_key = {key: Part(key) for key in partitions.part_keys(event.counter_id)} | {part.key: part for part in parts}
     own = by_key.pop(partitions.part_key(event))
     now_ms = clock.now_ms()
-    if not (plan := planner.plan_next(own, frozenset([make_entry(event)])).plan):
+    plan = planner.retry_at_gaps(lambda: planner.plan_next(own, frozenset([make_entry(event)]))).plan
+    if plan is None:
         raise RecordedBeforeError(event.counter_id, event.event_id)
     try:
         with dynamodb.transact(ReadModelUnavailableError) as transaction:
@@ -164,33 +165,34 @@ def _count_part(key: PartKey, entries: frozenset[Entry], *, likely_counted: bool
         try:
             store.add_entries(key, entries, clock.now_ms())
         except ChangedError as changed:
-            yield from (counted for counted, _ in _count_by_plans(key, entries, changed.part))
+            yield from _count_by_plans(key, entries, changed.part)
         else:
             yield entries
         return
     ordered = sorted(entries)
     for start in range(0, len(ordered), ENTRIES_PER_PLAN):
-        chunk = frozenset(ordered[start : start + ENTRIES_PER_PLAN])
-        yield from (counted for counted, _ in _count_by_plans(key, chunk))
+        yield from _count_by_plans(key, frozenset(ordered[start : start + ENTRIES_PER_PLAN]))
 
 
-def _count_by_plans(
-    key: PartKey, entries: frozenset[Entry], part: Part | None = None
-) -> Iterator[tuple[frozenset[Entry], Counter | None]]:
+def _count_by_plans(key: PartKey, entries: frozenset[Entry], part: Part | None = None) -> Iterator[frozenset[Entry]]:
     """
-    Count one part's entries, with as many plans as they need. `part` is the part's current state, if known.
+    Count one part's entries, with as many plans as they need. After each write, yield the entries that it counted.
 
-    Yields, for each write, the entries that it counted, and the part's totals right after it, if known.
+    `part` is the part's current state, if known.
     """
     while entries:
-        step, totals = _execute_next_plan(key, entries, part)
+        step, _ = _execute_next_plan(key, entries, part)
         if step.plan:
-            yield step.plan.entries, totals
+            yield step.plan.entries
         entries, part = entries - step.entries, None
 
 
 def _execute_next_plan(key: PartKey, entries: frozenset[Entry], part: Part | None) -> tuple[Step, Counter | None]:
-    """Plan one write and execute it. After a conflict, wait and read the part again."""
+    """
+    Plan one write and execute it. After a conflict, wait and read the part again.
+
+    Return the step, and the part's totals right after the write, if they are known.
+    """
     for _ in retries.with_backoff(_ATTEMPTS):
         current, step = planner.read_and_plan(key, entries, part)
         part = None

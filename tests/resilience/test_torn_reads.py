@@ -123,6 +123,20 @@ def test_an_event_of_an_invisible_page_is_not_counted_again(engine, pipeline, ve
     Watcher(engine.client, pipeline.counter_id).check_in_the_end()
 
 
+def test_late_swap_reads_again_when_its_page_is_invisible(monkeypatch, engine, pipeline, veiled):
+    """The swap is late because the clock of its function is slow."""
+    veil, _ = veiled
+    monkeypatch.setattr("chalicelib.clock.now_ms", lambda: A_TIME_MS + PAGE_MAX)
+    if_match = f'"{pipeline.version}"'
+    veil.hide(new_pages(veil))
+
+    swapped = pipeline.increment(If_Match=if_match)
+
+    assert veil.used == 1
+    assert swapped.status == 200
+    Watcher(engine.client, pipeline.counter_id).check_in_the_end()
+
+
 def test_an_event_is_not_counted_into_a_page_that_is_seen_too_old(engine, pipeline, veiled):
     veil, early = veiled
     veil.hide(veil._before)
