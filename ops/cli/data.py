@@ -7,7 +7,7 @@ import click
 from chalicelib.settings import Settings
 from ops import stages
 from ops.cli.command import confirm, log_command
-from ops.cli.params import AGE, COUNTER_ID, EVENT_ID, TIME, counters_option, from_option, projection_option, to_option
+from ops.cli.params import AGE, COUNTER_ID, EVENT_ID, PAST, counters_option, from_option, projection_option, to_option
 from ops.cli.result import Outcome
 
 
@@ -211,7 +211,7 @@ def adjust_command(_settings: Settings, counter_id: str, *, dry_run: bool, yes: 
 @click.option(
     "--at",
     "at_ms",
-    type=TIME,
+    type=PAST,
     help="Show the state and the latest events at TIME (RFC 3339, or a day in UTC), inclusive.",
 )
 def show_command(_settings: Settings, counter_id: str, limit: int, event_id: str | None, at_ms: int | None) -> Outcome:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -25,10 +26,16 @@ class _Parsed(click.ParamType[Any]):
             self.fail(f"must be {self._rule}, got {value!r}.{self._note}", param, ctx)
 
 
-def _parse_time(text: str) -> int:
-    """Return the time, or the start of a day in UTC, in milliseconds since 1970."""
+def _parse_time(text: str) -> Decimal:
+    """Return the time, or the start of a day in UTC, in seconds since 1970, exactly."""
     is_day = re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII)
-    return round(formats.parse_time(f"{text}T00:00:00Z" if is_day else text) * 1000)
+    return formats.parse_time(f"{text}T00:00:00Z" if is_day else text)
+
+
+def _parse_bound(text: str) -> int:
+    """Return the first millisecond since 1970 that is not before the time."""
+    numerator, denominator = _parse_time(text).as_integer_ratio()
+    return -(-numerator * 1000 // denominator)
 
 
 def _parse_age(text: str) -> int:
@@ -48,12 +55,13 @@ def _accept(is_valid: Callable[[str], bool]) -> Callable[[str], str]:
     return parse
 
 
-TIME = _Parsed(
-    "time",
-    _parse_time,
-    "an RFC 3339 time such as 2026-01-31T12:00:00Z, or a day such as 2026-01-31",
-    " A day means its start in UTC.",
-)
+_TIME = "an RFC 3339 time such as 2026-01-31T12:00:00Z, or a day such as 2026-01-31"
+_DAY = " A day means its start in UTC."
+
+#: The start or the end of a range, in milliseconds since 1970, rounded up: no event is in between.
+BOUND = _Parsed("time", _parse_bound, _TIME, _DAY)
+#: A time whose state is shown, in milliseconds since 1970, rounded down as in the API.
+PAST = _Parsed("time", lambda text: formats.floor_to_ms(_parse_time(text)), _TIME, _DAY)
 AGE = _Parsed("age", _parse_age, "a number with the unit s, min, h or d, such as 30min, 12h or 7d")
 COUNTER_ID = _Parsed("counter", _accept(events.is_counter_id), events.COUNTER_ID)
 COUNTER_PATTERN = _Parsed("pattern", _accept(settings.is_counter_pattern), settings.COUNTER_PATTERN)
@@ -64,10 +72,10 @@ counters_option = click.option(
     "--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter. Repeatable."
 )
 from_option = click.option(
-    "--from", "from_ms", type=TIME, help="Only events recorded at or after TIME (RFC 3339, or a day in UTC)."
+    "--from", "from_ms", type=BOUND, help="Only events recorded at or after TIME (RFC 3339, or a day in UTC)."
 )
 to_option = click.option(
-    "--to", "to_ms", type=TIME, help="Only events recorded before TIME (RFC 3339, or a day in UTC)."
+    "--to", "to_ms", type=BOUND, help="Only events recorded before TIME (RFC 3339, or a day in UTC)."
 )
 projection_option = click.option(
     "--projection",

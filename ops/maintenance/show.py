@@ -5,7 +5,7 @@ from typing import Any
 from chalicelib import event_log, log_reader
 from chalicelib.api import formats
 from chalicelib.api.responses import describe_counter, describe_past
-from chalicelib.domain.events import LATEST_MS, Event
+from chalicelib.domain.events import Event
 from chalicelib.domain.history import EventPosition
 from chalicelib.domain.rules import Time
 from chalicelib.read_model import past, queries
@@ -24,7 +24,6 @@ def show(counter_id: str, limit: int, at_ms: int | None = None) -> Outcome:
         updated = f", updated at {counter['updated_at']}" if counter["updated_at"] else ""
         head = f"{counter_id} is {counter['value']} at version {counter['version']}{updated}."
     else:
-        at_ms = min(max(at_ms, -1), LATEST_MS)
         counter = describe_past(past.get_counter_at(counter_id, at_ms, None), at_ms)
         before = EventPosition(at_ms + 1, _LOWEST_ID)
         head = f"{counter_id} was {counter['value']} at version {counter['version']} at {counter['at']}."

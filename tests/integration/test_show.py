@@ -5,6 +5,7 @@ import pytest
 from chalicelib import event_log
 from chalicelib.errors import EventNotFoundError
 from ops.cli.errors import OperatorError
+from ops.cli.params import PAST
 from ops.maintenance import show
 from testkit.builders import an_adjustment, an_event, an_event_by_caller
 
@@ -60,14 +61,17 @@ def test_past_state_is_shown_with_its_latest_events(pipeline, events):
 
 
 @pytest.mark.parametrize(
-    ("at_ms", "text"), [(1_700_000_000_000, "2023-11-14T22:13:20.000Z"), (-(10**12), "1969-12-31T23:59:59.999Z")]
+    ("at", "text"),
+    [("2023-11-14T22:13:20Z", "2023-11-14T22:13:20.000Z"), ("1938-04-24", "1969-12-31T23:59:59.999Z")],
 )
-def test_past_before_the_first_event_is_0_without_events(pipeline, events, at_ms, text):
-    assert show.show(pipeline.counter_id, 10, at_ms).lines == [f"{pipeline.counter_id} was 0 at version 0 at {text}."]
+def test_past_before_the_first_event_is_0_without_events(pipeline, events, at, text):
+    assert show.show(pipeline.counter_id, 10, PAST.convert(at, None, None)).lines == [
+        f"{pipeline.counter_id} was 0 at version 0 at {text}."
+    ]
 
 
 def test_past_beyond_all_times_is_the_current_state(pipeline, events):
-    text = show.show(pipeline.counter_id, 1, 10**15).text
+    text = show.show(pipeline.counter_id, 1, PAST.convert("9999-12-31T23:59:59.9999Z", None, None)).text
 
     assert text.startswith(f"{pipeline.counter_id} was 4 at version 3 at 9999-12-31T23:59:59.999Z.")
 

@@ -3,14 +3,14 @@
 import click
 import pytest
 
-from ops.cli.params import AGE, EVENT_ID, TIME
+from ops.cli.params import AGE, BOUND, EVENT_ID, PAST
 
 
 @pytest.mark.parametrize(
     ("text", "start"), [("2026-01-31", "2026-01-31T00:00:00Z"), ("2024-02-29", "2024-02-29T00:00:00Z")]
 )
 def test_day_is_its_start_in_utc(text, start):
-    assert TIME.convert(text, None, None) == TIME.convert(start, None, None)
+    assert BOUND.convert(text, None, None) == BOUND.convert(start, None, None)
 
 
 @pytest.mark.parametrize(
@@ -21,19 +21,22 @@ def test_other_dates_are_refused(text):
         click.BadParameter,
         match="must be an RFC 3339 time such as 2026-01-31T12:00:00Z, or a day such as 2026-01-31, got",
     ):
-        TIME.convert(text, None, None)
+        BOUND.convert(text, None, None)
 
 
 @pytest.mark.parametrize(
-    ("text", "ms"),
+    ("text", "past_ms", "bound_ms"),
     [
-        ("2023-11-14t22:13:20.5z", 1_700_000_000_500),
-        ("2023-11-14T23:13:20.1234567890+01:00", 1_700_000_000_123),
-        ("2023-11-14T23:59:60Z", 1_700_006_400_000),
+        ("2023-11-14t22:13:20.5z", 1_700_000_000_500, 1_700_000_000_500),
+        ("2023-11-14T23:13:20.1234567890+01:00", 1_700_000_000_123, 1_700_000_000_124),
+        ("2023-11-14T22:13:20.0006Z", 1_700_000_000_000, 1_700_000_000_001),
+        ("2023-11-14T23:59:60Z", 1_700_006_400_000, 1_700_006_400_000),
+        ("1969-12-31T00:00:00Z", -1, -86_400_000),
     ],
 )
-def test_time_may_have_every_form_that_the_api_accepts(text, ms):
-    assert TIME.convert(text, None, None) == ms
+def test_time_may_have_every_form_that_the_api_accepts(text, past_ms, bound_ms):
+    """An event in between is after the past state, and before the start and the end of a range."""
+    assert (PAST.convert(text, None, None), BOUND.convert(text, None, None)) == (past_ms, bound_ms)
 
 
 @pytest.mark.parametrize(
