@@ -318,7 +318,7 @@ def test_values_of_the_past_are_requested_one_after_the_other(page):
     ("status", "answer", "text"),
     [
         (200, {"at": None}, ""),
-        (400, {"detail": "Too far back."}, "Value too far back"),
+        (400, {"detail": "Too far back."}, "Too long ago to show the value"),
     ],
 )
 def test_value_of_the_past_that_cannot_be_read_is_explained(page, status, answer, text):

@@ -7,7 +7,7 @@ const READ_TIMEOUT_MS = 10_000;
 /** The time by which the browser’s clock is behind the API’s. */
 let clockLagMs = 0;
 
-/** The types of problems that refuse a command because of its form, its condition, its counter or its caller. */
+/** The problem types that refuse a command because of its form, its condition, its counter or its caller. */
 const REFUSAL = /^urn:counter:problem:(invalid|body|key|version|counter|forbidden|unauthorized)/;
 
 /** The outcome of the request is unknown. Retry the request; retry a command with the same key. */
@@ -92,7 +92,7 @@ export async function request(
   throw isRefused ? new RefusedError(status, problem) : new UnavailableError(readRetryAfterMs(response));
 }
 
-/** Set the clock of `readNow`. The embeddable client does not use it: the annotation lets its bundle omit the date. */
+/** Set the clock of `readNow`. The embeddable client does not use that clock: the annotation lets its bundle omit it. */
 function setClock(response) {
   const ms = /* @__PURE__ */ readDate(response);
   if (ms) clockLagMs = ms - Date.now();
@@ -102,7 +102,7 @@ function readDate(response) {
   return Date.parse(response.headers.get("Date"));
 }
 
-/** Read the seconds of Retry-After, as ms, at most an hour. A date or a negative number, as of a proxy, counts as 0. */
+/** Read Retry-After in milliseconds, at most an hour. A date or a negative number, as a proxy may send, counts as 0. */
 function readRetryAfterMs(response) {
   return Math.min(Math.max(1000 * response.headers.get("Retry-After"), 0) || 0, 3_600_000);
 }

@@ -23,7 +23,7 @@ export function isCounterId(text) {
  * `checkMany`, if given, checks many clicks with few requests, as `checkLatest` does.
  */
 export function makeCounter(id, api, outbox, checkMany) {
-  /** Return increments that are not known to be included in the value shown. */
+  /** Return the increments that are not known to be included in the value shown. */
   const getPending = () => outbox.getClicks(id);
   const counter = { id, state: null, getPending, refresh };
 
@@ -72,7 +72,7 @@ export function makeCounter(id, api, outbox, checkMany) {
       click.counted = (await api.get(id, `/events/${click.event.id}`, signal)).status === "counted";
       click.absentFrom = version;
     } catch (error) {
-      // The API does not know the event: the event log was deleted.
+      // The API does not have the event: the event log was deleted.
       if (error instanceof RefusedError) outbox.forget(click);
       throw error;
     }
@@ -109,7 +109,7 @@ export async function checkLatest(clicks, version, url, signal) {
   }
 }
 
-/** Add `swap` to a counter. `openSwap` is the swap without a response, and `isUnknown` if the response was lost. */
+/** Add `swap` to a counter. `openSwap` is the swap without a response; it `isUnknown` if a response was lost. */
 export function addSwap(counter, api) {
   /**
    * Increment only if the counter is at the version shown. Return the new state.

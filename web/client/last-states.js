@@ -3,7 +3,7 @@ import { readItem, writeItem } from "./storage.js";
 const ITEM = "counter states";
 const MAX_STATES = 50;
 
-/** Return the last known state of the counter with this address, with the time `at` which it was read, or null. */
+/** Return the last known state of the counter with this address, or null. The state's `at` is the time of its read. */
 export function readLastState(address) {
   return readItem(ITEM)?.[address] ?? null;
 }
@@ -13,7 +13,7 @@ export function listAddresses() {
   return Object.keys(readItem(ITEM) ?? {}).reverse();
 }
 
-/** Keep the counter's state in this browser, and return it with its time. Of too many states, forget the oldest. */
+/** Keep the counter's state in this browser, and return it with its time. If there are too many, forget the oldest. */
 export function keepState(address, state) {
   const { [address]: _, ...others } = readItem(ITEM) ?? {};
   const kept = { ...state, at: Date.now() };

@@ -5,11 +5,11 @@ import { pickBackoffMs } from "./backoff.js";
 const MAX_CONCURRENT = 5;
 
 /**
- * Make the outbox: this browser's increments, from the click until they are known to be counted, across reloads.
+ * Make the outbox, which keeps this browser's increments across reloads until they are known to be counted.
  *
- * Each click is sent with its own key until the API accepts or refuses it. The first of several is sent alone: its
- * preflight serves the others. After a failure, all clicks wait. Then a single one is sent first, of another counter
- * if possible.
+ * Each click is sent with its own key until the API accepts or refuses it. The first of several clicks is sent alone:
+ * its preflight serves the others. After a failure, all clicks wait. Then a single click is sent first, if possible for
+ * another counter.
  */
 export function makeOutbox(api, store, listener) {
   const clicks = new Map();

@@ -7,7 +7,7 @@ const MAX_IDLE_MS = 60_000;
 const GROWTH = 1.5;
 
 /**
- * Refresh the counter until stopped: often while an increment is pending, less and less often while idle.
+ * Refresh the counter until stopped: often while an increment is pending, and less often the longer it is idle.
  *
  * The first attempt, and each that follows a failure, reads the counter itself. Other attempts may read a
  * cached state. Call back after each attempt, with an error if it failed.

@@ -5,7 +5,7 @@ const MAX_RECORDED_AGE_MS = 86_400_000;
 const OPEN_TIMEOUT_MS = 3_000;
 
 /**
- * Open the store: clicks that are not known to be counted, kept across reloads.
+ * Open the store, which keeps clicks across reloads until they are known to be counted.
  *
  * Each click belongs to the tab that sends it. A tab holds a lock while it is open, so that other tabs recognize the
  * clicks of closed tabs. Without storage, and until it is open, `isPersistent` returns false: clicks are in memory.
@@ -20,7 +20,7 @@ export function openStore(apis) {
   const giveUp = () => (db = null);
   const opening = openDatabase(tab, giveUp).then((opened) => (db = opened), giveUp);
 
-  /** Run a transaction. If it fails, store nothing from then on. */
+  /** Run a transaction. If it fails, stop storing clicks. */
   async function write(change) {
     await opening;
     await new Promise((oncomplete, onabort) => {

@@ -132,7 +132,7 @@ function makeView(host, isButton) {
       box.ariaLabel = `${label.textContent} ${named}`;
       box.ariaDisabled = isDone || !shown;
     }
-    // Tell the page about each change, but not about polls that found none.
+    // Tell the page about each change, but not about polls that found no change.
     const detail = { counter: read("counter"), value: number, version, isFresh, pending, refusal };
     if (reported === (reported = JSON.stringify(detail))) return;
     const event = new CustomEvent("counter-change", { detail, bubbles: true, composed: true });

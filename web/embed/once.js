@@ -26,7 +26,7 @@ export async function chooseKey(address, once) {
     if (!kept) throw new Error("This browser has no storage.");
     return kept;
   }
-  // Without HTTPS, there are no locks: tabs that count for the first time at once may count twice.
+  // Without HTTPS, there are no locks: two tabs that count for the first time simultaneously may count twice.
   return globalThis.navigator?.locks?.request(address, choose) ?? choose();
 }
 

@@ -1,7 +1,7 @@
 import { formatAge } from "./time.js";
 
 /**
- * Group consecutive events that read the same: with the same amount, reason and age.
+ * Group consecutive events that have the same amount, reason and age.
  *
  * If there are more events than these, the last group is `isOpen`: it may continue.
  */

@@ -52,7 +52,7 @@ export function makeChart({ chart, plot, scale, times, moment }, format, onRead)
   moment.oninput = moment.onfocus = () => read(moment.value);
   moment.onblur = () => read(-1);
 
-  /** Show the steps, `ticks` below some of them, and a text if there are no bars. Without these, show a skeleton. */
+  /** Show the steps, `ticks` below some of them, and a text if there are no bars. Without both, show a skeleton. */
   return function show(model) {
     const { text = "", label = "", summary = "", ticks = [] } = model;
     const reading = [...plot.children].findIndex((bar) => bar.matches(".read"));

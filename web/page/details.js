@@ -27,7 +27,7 @@ export function buildBadgePath(style) {
  * Make a counter's details: the page of latest `events`, the `badge` as SVG in the chosen `style`, the non-empty
  * `points` of the chosen `range`, and the `top` counters.
  *
- * Each detail has its own loader, so that it waits for no other. The value of a report that the API does not have is null.
+ * Each detail has its own loader, so that details do not wait for each other. The value of a missing report is null.
  */
 export function makeDetails(id, api, onChange) {
   const loaders = {
@@ -99,8 +99,8 @@ export function makeDetails(id, api, onChange) {
   }
 
   /**
-   * Make a loader with a `value`, which is undefined until it is loaded, the `error` of the last attempt, and the time
-   * `at` which the value was read. It `isOld` if the counter has changed since.
+   * Make a loader with a `value`, which is undefined until it is loaded, the `error` of the last attempt, and `at`, the
+   * time of that attempt. The value `isOld` if the counter has changed since.
    *
    * An update loads the value if the version has changed. The pauses between loads grow while the version keeps
    * changing, and with failures, but are short after the user's own clicks. A failure is retried without an update,

@@ -8,7 +8,7 @@ import { formatAge, formatTime } from "./time.js";
 import { format, page } from "./view.js";
 
 const MAX_ROWS = 10;
-/** Ages and the chart change with time. */
+/** Ages and the chart change as time passes. */
 const TICK_MS = 10_000;
 /** An older detail shows its age if the counter has changed since. */
 const MAX_AGE_MS = 10_000;
@@ -107,7 +107,7 @@ function showReadout(step) {
 }
 
 function formatPast({ value, at, error } = {}) {
-  if (error) return error.status === 400 ? "Value too far back" : "Value unknown";
+  if (error) return error.status === 400 ? "Too long ago to show the value" : "Value unknown";
   // An older API ignores the time.
   return at ? `${format(value)} by then` : "";
 }

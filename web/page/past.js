@@ -1,12 +1,12 @@
 import { UnavailableError } from "../client/api.js";
 
-/** The user stays at a time for this long before its value is requested. */
+/** The page requests the value at a past time once the user has stayed there for this long. */
 const REST_MS = 400;
 
 /**
  * Make a reader of the counter's values at past times. Call back after each response.
  *
- * There is one request at a time. An answer holds for one version: events that are counted late change the past.
+ * The reader sends one request at a time. An answer is valid for one version, because late events change the past.
  */
 export function makePast(id, api, getVersion, onChange) {
   const controller = new AbortController();
@@ -36,7 +36,7 @@ export function makePast(id, api, getVersion, onChange) {
   }
 
   return {
-    /** Return the last answer for this time, with the version that the counter had then, or undefined. */
+    /** Return the last answer for this time, with the counter's version at the request, or undefined. */
     get: (time) => answers.get(time),
 
     /** Request the value at this time, in milliseconds, if the user stays there. Without a time, request none. */

@@ -26,7 +26,7 @@ export function bindCommands(increment, swap) {
     increment(by.valueAsNumber);
   };
   page.swap.onclick = () => act.reportValidity() && swap(by.valueAsNumber);
-  // The browser can only explain what is wrong with a field that it can show.
+  // The browser can explain an invalid field only if it can show the field.
   by.oninvalid = () => (options.open = true);
   by.oninput = showAmount;
   showAmount();
@@ -57,7 +57,7 @@ export function bindOptions() {
   options.ontoggle = () => writeItem("options", { open: options.open });
 }
 
-/** Show the counter with its last known state, which `isCurrent` or older. Without a state, show the hint. */
+/** Show the counter with its last known state, and whether this state `isCurrent`. Without a state, show the hint. */
 export function showCounter(counter, state, isCurrent, hint) {
   const text = state ? format(state.value) : "–";
   const pending = counter?.getPending() ?? [];
@@ -115,7 +115,7 @@ function showValue(value, text, isSame) {
   if (isSame && old && !reducedMotion.matches && !document.hidden) roll(before, text, value < old);
 }
 
-/** Roll the digits that change, in a copy that screen readers do not read. */
+/** Roll the digits that change, in a copy of the value that screen readers do not read. */
 function roll(before, after, isLess) {
   const { reel, figure } = page;
   const digits = [...after].map((glyph, index) => {
