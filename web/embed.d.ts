@@ -31,7 +31,7 @@ export interface CounterState {
   updated_at: string | null;
 }
 
-/** The last known state, if there is one, and what is known about it. */
+/** The last known state, if any, with its freshness and this browser's pending increments. */
 export interface WatchedState extends Partial<Omit<CounterState, "value">> {
   value: number | null;
   /** The time at which the state was read, in milliseconds since 1970. */

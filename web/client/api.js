@@ -1,7 +1,7 @@
 /** Longer than API Gateway's own timeout. */
 const TIMEOUT_MS = 30_000;
 
-/** Longer than a cold start. A lost response must not keep the number from the user until API Gateway's timeout. */
+/** Longer than a cold start. A lost response must not delay the number until API Gateway's timeout. */
 const READ_TIMEOUT_MS = 10_000;
 
 /** The time by which the browser’s clock is behind the API’s. */
@@ -92,7 +92,7 @@ export async function request(
   throw isRefused ? new RefusedError(status, problem) : new UnavailableError(readRetryAfterMs(response));
 }
 
-/** Set the clock of `readNow`. The embeddable client does not use that clock: the annotation lets its bundle omit it. */
+/** Set `readNow`'s clock. The embeddable client does not use this clock: the annotation lets its bundle omit it. */
 function setClock(response) {
   const ms = /* @__PURE__ */ readDate(response);
   if (ms) clockLagMs = ms - Date.now();

@@ -30,7 +30,7 @@ export async function chooseKey(address, once) {
   return globalThis.navigator?.locks?.request(address, choose) ?? choose();
 }
 
-/** Note that the increment with this key was recorded. */
+/** Mark the increment with this key as recorded. */
 export function confirmKey(address, key) {
   const keys = readItem(address);
   for (const period in keys) if (keys[period] === key) writeItem(address, { ...keys, [period]: true });

@@ -7,7 +7,8 @@ const escapeMarkdown = (text) => text.replace(/[\\[\]]/g, "\\$&");
 /**
  * Build the texts to copy for a counter: `html`, `markdown` and `javascript`.
  *
- * `form` is "button", "visits" or "value". `once` is "visitor", "day", or "" if every time counts. Empty texts are left out.
+ * `form` is "button", "visits" or "value". `once` is "visitor", "day", or "" if each click or view counts. Empty texts
+ * are left out.
  */
 export function buildSnippets(choice, { apiUrl, pageUrl }) {
   const script = new URL("embed-1.js", pageUrl).href;

@@ -40,7 +40,7 @@ async function start({ apiUrl, maxIncrement }) {
     view.showConnection(isReadable && !outbox.countWaiting(), outbox.countWaiting(), outbox.hasUnsaved());
     setText(view.page.problem, refusal || (isReadable && readError?.message) || "");
     view.page.details.hidden = !counter || readError instanceof RefusedError;
-    // Load the rest once there is a number, or no number to wait for.
+    // Load the rest of the page once there is a number, or once there is no number to wait for.
     if (state || readError || !counter) loadRest();
   }
 
@@ -76,7 +76,7 @@ async function start({ apiUrl, maxIncrement }) {
     show();
   }
 
-  /** Load and start what the first number does not need. */
+  /** Load and start the parts of the page that the first number does not need. */
   async function loadRest() {
     if (isRestLoading) return;
     isRestLoading = true;

@@ -11,7 +11,7 @@ const MAX_BACKOFF_MS = 60_000;
 
 const missingReports = new Set();
 
-/** The time ranges of the chart. The last step has the label `now`. Of the others, about one in `ticks` has a label. */
+/** The chart's time ranges. The last step has the label `now`. About one in `ticks` of the other steps has a label. */
 export const RANGES = {
   hour: { name: "Hour", span: "last hour", step: "minute", stepMs: 60_000, steps: 60, ticks: 15, now: "now" },
   day: { name: "Day", span: "last 24 hours", step: "hour", stepMs: 3_600_000, steps: 24, ticks: 6, now: "now" },

@@ -98,7 +98,7 @@ function showChart(loader, { range, past }) {
   showSteps({ steps, text, label, summary, ticks, describe: (item) => describe(item) + (item.then && `, ${item.then}`) });
 }
 
-/** Show the sum of the step that the user reads and, once it is known, the value at its end. Else, show the total. */
+/** Show the sum of the step that the user reads and, once known, the value at its end; otherwise, the total. */
 function showReadout(step) {
   setText(page.total, step ? formatSigned(step.sum) : readout.total);
   setText(page.period, step ? readout.formatSpan(step) : readout.period);
