@@ -1,6 +1,6 @@
 import { setText } from "./elements.js";
 
-/** Copy the text that `select` selects, and announce it. The button is labelled “Copy: NAME”. */
+/** Copy the text that `select` selects, and announce it. The button is labeled “Copy: NAME”. */
 export async function copy(text, select, button, spoken) {
   select();
   let result = "Copied";
