@@ -61,10 +61,10 @@ points.subscribe(({ value, pending }) => {
     const { form, counter } = choice;
     page.previewHint.textContent =
       form === "button"
-        ? `It is live: a click counts in “${counter}”.`
+        ? `This preview is live: a click increments “${counter}”.`
         : form === "visits"
-          ? `It is live, but doesn’t count this visit in “${counter}”.`
-          : `It is live: it shows the value of “${counter}”.`;
+          ? `This preview is live, but doesn’t count this visit in “${counter}”.`
+          : `This preview is live: it shows the value of “${counter}”.`;
   }
 
   /** Give a demonstration a button that chooses its form, for the counter that the user entered. */
