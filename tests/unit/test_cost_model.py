@@ -33,7 +33,7 @@ def test_readme_states_the_totals_of_the_tables():
 
     text = " ".join(README.split())
     assert f"cost about {alone:.0f} USD at one per second and {busy:.0f} USD at a thousand per second" in text
-    assert f"they cost {url_alone:.0f} and {url_busy:.2f} ([cost]" in text
+    assert f"they cost {url_alone:.0f} and {url_busy:.2f} USD ([cost]" in text
 
 
 def test_units_of_counting_are_those_that_module_engine_measured():
