@@ -40,7 +40,7 @@ from chalicelib.errors import FeatureNotFoundError, RequestError
 from chalicelib.projections import READ_MODEL, Projection
 
 _settings = settings.current()
-#: API Gateway itself responds to preflight requests if the REST API is the only front, and one origin is allowed.
+#: API Gateway itself responds to preflight requests if the REST API is the only front, and only one origin is allowed.
 #: Otherwise, `_declare_preflight` declares routes for them.
 _has_gateway_preflight = len(_settings.allowed_origin) == 1 and _settings.front == ("rest",)
 _cors = responses.make_cors_config(_settings.allowed_origin[0]) if _has_gateway_preflight else False
@@ -63,7 +63,7 @@ def _declare_authorizer() -> ChaliceAuthorizer | None:
             subject = tokens.verify(request.token)
         if subject is None:
             raise PermissionError("Unauthorized")  # API Gateway maps this message to 401
-        return AuthResponse(["*"], subject)  # API Gateway caches this for the token, for all routes
+        return AuthResponse(["*"], subject)  # API Gateway caches this result per token, for all routes
 
     declared: ChaliceAuthorizer = authorize
     return declared
@@ -270,7 +270,7 @@ def serve(event: dict[str, Any], context: object) -> dict[str, Any]:
 
 
 def _declare_function(projection: Projection) -> None:
-    """Declare the Lambda function of an optional projection. It works like `project`."""
+    """Declare the Lambda function of an optional projection. The function works like `project`."""
 
     def project_more(batch: SQSEvent) -> dict[str, Any]:
         from chalicelib import projector

@@ -1,4 +1,4 @@
-"""The clock of this machine."""
+"""Read this machine's clock."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import time
 
 
 def now_ms() -> int:
-    """Return the current time, in ms since 1970 in UTC."""
+    """Return the current time in milliseconds since 1970 (UTC)."""
     return time.time_ns() // 1_000_000

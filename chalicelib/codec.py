@@ -1,9 +1,9 @@
 """
 Encode and decode events. `domain.events` declares the types and the rules of their fields.
 
-In the log, its stream and messages, an event has `type`, `version` and its fields, named by their rules. In a message,
-`counter_id` is one of these fields. The log has `partition` instead: the counter id, with a suffix if counters have
-several parts ("clicks#3"). The event id alone determines the part.
+In the log, in the log's stream and in messages, an event has a `type`, a `version` and its fields. Each field's rule
+determines its stored name. In a message, `counter_id` is one of these fields. The log has `partition` instead: the
+counter id, with a suffix if counters have several parts ("clicks#3"). The event id alone determines the part.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ _encode_json = json.JSONEncoder(separators=(",", ":")).encode
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 60
 
-#: The attribute of messages whose events are probably counted already. The projector then reads before it writes.
+#: The attribute that marks messages whose events are probably counted already. For these messages, the projector reads
+#: before it writes.
 LIKELY_COUNTED = {"likely_counted": "true"}
 
-#: The maximum size of a message's events. The queue's limit of 192 KiB also includes the rest of the body, and the
-#: attributes.
+#: The maximum total size of a message's events, in bytes. The queue's limit of 192 KiB applies to the whole body and
+#: the attributes.
 MESSAGE_BYTES = 180 * 1024
 
 
 def extract_counter_id(partition: object) -> object:
-    """Return the counter id in a partition key of the log. Return any other value as is; a later check rejects it."""
+    """Return the counter id in a partition key of the log. Return other values as is; a later check rejects them."""
     if not isinstance(partition, str):
         return partition
     counter_id, separator, part = partition.partition("#")
@@ -57,7 +58,7 @@ def encode_event(event: Event) -> dict[str, Any]:
 
 def decode_event(counter_id: object, fields: Mapping[str, Any]) -> Event:
     """
-    Return the event with these fields, after `Event.upcast`. Ignore unknown fields.
+    Build the event with these fields, and upcast it. Ignore unknown fields.
 
     Raises:
         NotUnderstoodError: a field is missing or invalid, or the type or its version is unknown.
@@ -70,7 +71,7 @@ def decode_event(counter_id: object, fields: Mapping[str, Any]) -> Event:
 
 
 def list_records(batch: object) -> list[object]:
-    """Return the records of a batch that Lambda delivers. Return any other object as one record, to be parked."""
+    """Return the records of a batch from Lambda. Return any other object as a single record, so that it is parked."""
     match batch:
         case {"Records": [*records]}:
             return records
@@ -80,7 +81,7 @@ def list_records(batch: object) -> list[object]:
 
 def decode_stream_record(record: object) -> Event:
     """
-    Return the event that a record of the log's stream announces. The record has values in DynamoDB JSON: `{"N": "3"}`.
+    Return the event in a record of the log's stream. The record's values are in DynamoDB JSON: `{"N": "3"}`.
 
     Raises:
         NotUnderstoodError: the record is not an insert of a valid event. The log is append-only, so a modification or
@@ -90,9 +91,9 @@ def decode_stream_record(record: object) -> Event:
         case {"eventName": "INSERT", "dynamodb": {"NewImage": dict(image), **others}}:
             fields = {name: _decode_value(value) for name, value in image.items()}
         case {"eventName": "MODIFY" | "REMOVE" as name}:
-            raise NotUnderstoodError(f"the log is append-only, got a {name} record")
+            raise NotUnderstoodError(f"the record must be an INSERT, because the log is append-only, got {name}")
         case _:
-            raise NotUnderstoodError("not a stream record of an insert with its new image")
+            raise NotUnderstoodError("the record must be a stream record of type INSERT with a new image")
     keys = others.get("Keys", {})
     if not isinstance(keys, dict) or not keys.items() <= image.items():
         raise NotUnderstoodError(f"the record's keys differ from those of its image: {_abbreviate(keys)}")
@@ -100,7 +101,7 @@ def decode_stream_record(record: object) -> Event:
 
 
 def is_likely_counted(record: object) -> bool:
-    """Check whether a stream record announces an event that its own command counts, such as the event of a swap."""
+    """Check whether the command that recorded this stream record's event probably counted it, as a swap does."""
     match record:
         case {"dynamodb": {"NewImage": {"likely_counted": {"BOOL": True}}}}:
             return True
@@ -109,7 +110,7 @@ def is_likely_counted(record: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message's body and attributes, and the ids of the events in it."""
+    """A message's body and attributes, and the ids of its events."""
 
     body: str
     event_ids: list[str]
@@ -122,7 +123,7 @@ def encode_bodies(events: Iterable[Event]) -> Iterator[str]:
 
 
 def encode_messages(events: Iterable[Event], *, likely_counted: bool = False) -> Iterator[Message]:
-    """Yield messages that contain these events in order: as few as the queue's size limit allows."""
+    """Yield as few messages as the queue's size limit allows. They contain these events in order."""
     attributes = LIKELY_COUNTED if likely_counted else {}
     entries: list[str] = []
     event_ids: list[str] = []
@@ -141,15 +142,15 @@ def encode_messages(events: Iterable[Event], *, likely_counted: bool = False) ->
 
 def decode_message(body: object) -> tuple[list[Event], list[str]]:
     """
-    Return the valid events in a message body, and a reason for each invalid event, or for an unreadable body.
+    Return the valid events in a message body, and the reason why each other event, or the body itself, is invalid.
 
-    Never raise an error. A parked stream record that an operator sends back unchanged is decoded like a message with
-    one event.
+    The function raises no errors. It decodes a parked stream record that an operator sent back like a message with one
+    event.
     """
     try:
         message = json.loads(body, object_pairs_hook=_build_object) if isinstance(body, str) else None
     except (ValueError, RecursionError):
-        return [], ["the body is not JSON, or its numbers or nesting exceed those of a valid message"]
+        return [], ["the body is not JSON, or has a number that is too long, or is nested too deeply"]
     match message:
         case _RepeatedMember():
             return [], [f"the body {message.reason}"]
@@ -162,13 +163,13 @@ def decode_message(body: object) -> tuple[list[Event], list[str]]:
 
 
 def encode_line(event: Event) -> str:
-    """Return the event as JSON in one line, without the line break, in the form that it has in a message."""
+    """Return the event as one line of JSON, without the line break, in the same form as in a message."""
     return _ENCODERS[type(event)](event)
 
 
 def decode_line(line: bytes) -> Event:
     """
-    Return the event in a line of UTF-8 that `encode_line` returned. Ignore unknown members.
+    Decode the event in a line of UTF-8 that `encode_line` returned. Ignore unknown members.
 
     Raises:
         NotUnderstoodError: the line is not JSON, or does not contain a valid event.
@@ -201,13 +202,13 @@ def _decode_entries(entries: list[Any], decode: Callable[[Any], Event]) -> tuple
 
 @dataclass(frozen=True, slots=True)
 class _RepeatedMember:
-    """A JSON object that names a member twice. Parsers disagree on its meaning (RFC 8259, section 4), so reject it."""
+    """A JSON object with a duplicate member, which is invalid: parsers read it differently (RFC 8259, section 4)."""
 
     name: str
 
     @property
     def reason(self) -> str:
-        return f"names a member twice: {_abbreviate(self.name)}"
+        return f"has a duplicate member: {_abbreviate(self.name)}"
 
 
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _RepeatedMember:
@@ -223,7 +224,7 @@ def _build_message(entries: list[str], event_ids: list[str], attributes: dict[st
 
 
 def _decode_value(value: object) -> object:
-    """Return a DynamoDB value as a string or an integer; None if it is neither."""
+    """Return a DynamoDB value as a string or an integer, or None if it is neither."""
     # Called six times per event. Structural pattern matching would take five times as long.
     if not isinstance(value, dict) or len(value) != 1:
         return None

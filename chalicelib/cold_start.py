@@ -1,4 +1,4 @@
-"""Import, during the cold start of a function, the modules that it needs and no others."""
+"""Import the modules that a function needs, and no others, during its cold start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from chalicelib.projections import Projection
 
-#: The modules to import, by the function's handler. The last module also provides the client to create.
+#: The modules to import for each handler. The function `client` of the last module creates the client.
 _FUNCTIONS: dict[str, tuple[str, ...]] = {
     "app.app": ("access.catalog", "command_handlers", "aws.tables"),
     "app.publish": ("publisher", "aws.sqs"),
@@ -28,7 +28,7 @@ _AUTHORIZER = {"app.authorize": ("access.tokens",)}
 def list_functions(
     projections: Iterable[Projection], *, has_authorizer: bool = False, has_serve: bool = False
 ) -> dict[str, tuple[str, ...]]:
-    """Return the modules to import, by handler, for the functions of a stage with these projections."""
+    """Return the modules to import for each function of a stage with these projections, keyed by handler."""
     of_projections = {f"app.{each.function}": ("projector", each.module, each.client) for each in projections}
     return _FUNCTIONS | (_SERVE if has_serve else {}) | (_AUTHORIZER if has_authorizer else {}) | of_projections
 
@@ -37,8 +37,8 @@ def preload(function: str) -> None:
     """
     Import this function's modules, and create its client for AWS, the database or the issuer.
 
-    While a function starts, Lambda gives it one or two whole CPUs. Afterwards, its share depends on its memory.
-    Imports during the first event would take several times as long. An unknown `function` is ignored.
+    While a function starts, Lambda gives it one or two whole CPUs. Afterwards, the function's share of a CPU depends on
+    its memory. Imports during the first event would take several times as long. An unknown `function` is ignored.
     """
     known = list_functions(PROJECTIONS, has_authorizer=True, has_serve=True)
     if function in known:

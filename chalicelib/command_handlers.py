@@ -1,4 +1,4 @@
-"""Handle commands. Each appends one event to the log. Swaps, add-and-gets and adjustments are also counted at once."""
+"""Append one event to the log for each command. Swaps, add-and-gets and adjustments are also counted at once."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def record(command: Command) -> Accepted:
 
 
 def choose_event_id(command: Command, now_ms: int) -> str:
-    """Return the id of the command's event: derived from the idempotency key, if there is one, or random."""
+    """Return the id of the command's event: derived from the idempotency key, or random if the command has no key."""
     if command.idempotency_key is not None:
         # A counter id has no slash, so each pair of counter and key has a unique name.
         return str(uuid.uuid5(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}"))
@@ -95,18 +95,22 @@ def _append(command: Command, event: Event) -> Accepted:
     if command.count_at_once:
         with contextlib.suppress(UnavailableError):  # the event is recorded: respond 202, and the projector counts it
             counter = (_count_again if appended.is_retry else _count)(appended.event)
-    # Without a key, only boto3's own retry can find an earlier attempt. The client did not retry.
+    # Without a key, the earlier attempt was boto3's, and the client did not retry.
     return Accepted(appended.event, counter, is_retry=appended.is_retry and command.idempotency_key is not None)
 
 
 def _count(event: Event) -> Counter:
-    """Count the event, once, and return the counter's state after it. With one part, this usually takes one request."""
+    """
+    Count the event, once, and return the counter's state after it.
+
+    If the counter has one part, the call usually takes one request.
+    """
     return writer.count_one(event) or queries.get_counter(event.counter_id)
 
 
 def _count_again(event: Event) -> Counter:
     """
-    Count an event that was recorded before, unless it is counted already or void. Return the counter's state.
+    Count an event that was recorded earlier, unless it is already counted or void. Return the counter's state.
 
     Raises:
         UnavailableError: DynamoDB throttles or refuses the request or does not respond, or every attempt conflicted.
@@ -136,7 +140,7 @@ def _compare_and_swap(command: Command, event: Event, at_version: int) -> Accept
 
 def _is_recorded(event: Event) -> bool:
     """
-    Check whether the log has this event's id. If not, check again after a pause.
+    Check whether this event's id is in the log. If it is not, check again after a pause.
 
     DynamoDB commits a transaction item by item: the counter may already show a swap whose event is not visible yet.
     """
@@ -180,7 +184,9 @@ def adjust(command: Adjust) -> Accepted | None:
 
 def find_adjustment(command: Adjust) -> Event | None:
     """
-    Return the event that an earlier attempt recorded under this adjustment's key, or None. This takes one read.
+    Return the event that an earlier attempt recorded under this adjustment's key, or None.
+
+    The call takes one read.
 
     Raises:
         KeyReusedError: the key was already used for a different adjustment of this counter.

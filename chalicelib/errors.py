@@ -1,5 +1,5 @@
 """
-The errors that entry points and operators' commands handle, as one tree. Some have fields for their handlers.
+Define the errors that entry points and operators' commands handle, as one tree. Some errors have fields for handlers.
 
     CounterError
     ├── RequestError                 the client must change the request
@@ -20,7 +20,7 @@ The errors that entry points and operators' commands handle, as one tree. Some h
     │   └── VersionMismatchError         the counter is not at the version of `If-Match`
     ├── NotUnderstoodError           not an event, of an unknown version, or corrupt: park it
     ├── RecordedBeforeError          the event id is already in the log
-    ├── UnavailableError             not done, or the outcome is unknown: a retry or redelivery is safe
+    ├── UnavailableError             the work is not done, or its outcome is unknown; a retry is safe
     │   ├── CatalogUnavailableError      it is unknown which counters exist
     │   ├── LogUnavailableError
     │   ├── ReadModelUnavailableError
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """A problem type of RFC 9457. Without a `status`, the gateway chooses the status itself."""
+    """A problem type (RFC 9457). If `status` is None, API Gateway chooses the status."""
 
     status: int | None
     name: str
@@ -100,7 +100,7 @@ class UnsupportedMediaTypeError(RequestError):
 
 
 class RangeTooLongError(RequestError):
-    """A history exceeds what one request may read. A range until `end`, in seconds since 1970, would be accepted."""
+    """A history exceeds what one request may read. A range up to `end`, in seconds since 1970, would be accepted."""
 
     problem = ProblemType(400, "range-too-long", "Range too long")
 
@@ -113,7 +113,7 @@ class TooFarBackError(RequestError):
     """
     A past state exceeds what one request may read.
 
-    Times from `earliest_ms` on would be accepted. So would times up to `latest_ms`, unless it is negative.
+    Times at or after `earliest_ms` would be accepted, and also times up to `latest_ms`, unless it is negative.
     """
 
     problem = ProblemType(400, "too-far-back", "Too far back")
@@ -163,8 +163,8 @@ class SecretMissingError(RequestError):
     """
     The request lacks the secret that the stage's CDN adds. Nothing was read or recorded.
 
-    Unlike after a refusal of the type `forbidden`, a page keeps its clicks and retries, because the operator can
-    correct the secret.
+    After this refusal, a page keeps its clicks and retries, because the operator can correct the secret. After a
+    refusal of the type `forbidden`, it does not.
     """
 
     problem = ProblemType(403, "secret-missing", "Secret missing")
@@ -317,12 +317,14 @@ class PartlyCountedError(UnavailableError):
     """
     Events of the counters `uncounted` may be missing from the read model. All events of the other counters are counted.
 
-    `new` contains the events, as (counter id, event id), that are known to be newly counted. `failures` maps each
+    `new` contains the (counter id, event id) of each event that is known to be newly counted. `failures` maps each
     counter in `uncounted` to its failure.
     """
 
     def __init__(self, new: frozenset[tuple[str, str]], failures: Mapping[str, UnavailableError]) -> None:
-        super().__init__(f"counters not counted: {len(failures)}; the first failure: {next(iter(failures.values()))}")
+        super().__init__(
+            f"counters with uncounted events: {len(failures)}; first failure: {next(iter(failures.values()))}"
+        )
         self.new = new
         self.failures = failures
         self.uncounted = frozenset(failures)

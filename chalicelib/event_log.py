@@ -1,4 +1,4 @@
-"""The event log: append events, and read them by id. No function changes or deletes an event."""
+"""Append events to the event log, and read them by id. No function changes or deletes an event."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TRIES = 8
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The event as it is in the log. `is_retry`: an earlier attempt or a concurrent caller appended it."""
+    """The event as recorded in the log. `is_retry`: an earlier attempt or a concurrent caller appended it."""
 
     event: Event
     is_retry: bool
@@ -39,10 +39,11 @@ class Appended:
 
 def append(event: Event, *, likely_counted: bool = False) -> Appended:
     """
-    Append the event unless its id is already in the log. This usually takes one request.
+    Append the event unless its id is already in the log. The call usually takes one request.
 
-    If several callers use the same id, one appends the event, and the others get the recorded event. A retry after a
-    lost response is safe. `likely_counted` tells the projector that the command itself probably counts the event.
+    If several callers use the same id, one of them appends the event, and the others get the recorded event. A retry
+    after a lost response is safe. `likely_counted` tells the projector that the command itself probably counts the
+    event.
 
     Raises:
         KeyReusedError: the id belongs to a different event.
@@ -67,7 +68,7 @@ def append(event: Event, *, likely_counted: bool = False) -> Appended:
 
 def get_recorded(event: Event) -> Event:
     """
-    Return the recorded event with the id of this event. Call this only if the id is known to be in the log.
+    Return the recorded event that has this event's id. Call this function only if the id is known to be in the log.
 
     Raises:
         KeyReusedError: the id belongs to a different event.
@@ -90,7 +91,7 @@ def _build_item(event: Event, *, likely_counted: bool) -> EventItem:
 
 def find(counter_id: str, event_id: str) -> Event | None:
     """
-    Return the event with this id, or None if it is not in the log. This takes one strongly consistent read.
+    Return the event with this id, or None if it is not in the log. The call takes one strongly consistent read.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -103,7 +104,7 @@ def find(counter_id: str, event_id: str) -> Event | None:
 
 def get(counter_id: str, event_id: str) -> Event:
     """
-    Return the event with this id, if its type is counted. This takes one strongly consistent read.
+    Return the event with this id, if its type is counted. The call takes one strongly consistent read.
 
     Raises:
         EventNotFoundError: the log has no event with this id, or its type is not counted.
@@ -118,10 +119,10 @@ def get(counter_id: str, event_id: str) -> Event:
 
 def get_many(counter_id: str, event_ids: Set[str]) -> list[Event]:
     """
-    Return the events with these ids that are in the log, unordered. Each request reads up to 100 events.
+    Return the events with these ids that are in the log, in no particular order. Each request reads up to 100 events.
 
-    An eventually consistent read costs half as much and cannot return stale data, because events never change. Ids that
-    it misses are read again with strong consistency.
+    The first read is eventually consistent, which costs half as much. It cannot return stale data, because events never
+    change. Ids that it does not find are read again with strong consistency.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.

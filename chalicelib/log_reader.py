@@ -1,5 +1,5 @@
 """
-Read any part of the event log, for purges, checks and operators. No function changes the log.
+Read and scan the event log, for purges, checks and operators. No function changes the log.
 
 An event that this version of the code cannot decode is returned as `Unreadable`.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from chalicelib.domain.events import Event
 
-#: The page size of scans, small enough for fast responses and a smooth progress bar.
+#: The number of events in each response to a scan, small enough for fast responses and a smooth progress bar.
 _EVENTS_PER_REQUEST = 1000
 
 #: The result of `read_purge` for a partition without a purge: earlier than any event's time.
@@ -29,7 +29,7 @@ NEVER_PURGED = -1
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """The position of an event that the code cannot decode, or that is in a wrong partition, and the reason."""
+    """The position of an event that the code cannot decode, or that is in the wrong partition, and the reason."""
 
     partition: str
     event_id: str
@@ -53,7 +53,7 @@ def locate(event: Event | Unreadable) -> LogPosition:
 
 def find_many(counter_id: str, event_ids: Set[str]) -> list[Event | Unreadable]:
     """
-    Return the events with these ids that are in the log, unordered. Reads are strongly consistent.
+    Return the events with these ids that are in the log, in no particular order. Reads are strongly consistent.
 
     Each request reads up to 100 events.
 
@@ -66,7 +66,7 @@ def find_many(counter_id: str, event_ids: Set[str]) -> list[Event | Unreadable]:
 
 def find_recorded(events: Iterable[Event]) -> dict[LogPosition, Event | Unreadable]:
     """
-    Return the recorded events with the ids of these events, by position. The ids must be distinct.
+    Return the recorded events that have the same ids as these events, keyed by position. The ids must be distinct.
 
     Reads are strongly consistent. Each request reads up to 100 events.
 
@@ -81,7 +81,7 @@ def scan(
     segment: int = 0, segments: int = 1, after: LogPosition | None = None, at_once: int = _EVENTS_PER_REQUEST
 ) -> Iterator[Event | Unreadable]:
     """
-    Yield the events in one of `segments` segments of the log, after a position.
+    Yield the events in one of `segments` segments of the log, starting after a position.
 
     The scan is strongly consistent and includes every event that is in the log when it starts. The events of a
     partition are adjacent and ordered by id. Each request returns at most `at_once` events.
@@ -104,7 +104,7 @@ def scan_counter(counter_id: str, after: LogPosition | None = None) -> Iterator[
     """
     Yield the counter's events after a position, part by part. The events of a part are ordered by id.
 
-    Every event that is in the log when the scan starts is included.
+    The scan includes every event that is in the log when it starts.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -118,7 +118,7 @@ def scan_partition(
     partition: str, after: LogPosition | None = None, at_once: int = _EVENTS_PER_REQUEST
 ) -> Iterator[Event | Unreadable]:
     """
-    Yield every event of one partition of the log, ordered by id, after a position. Purges come first.
+    Yield the events of one partition of the log after a position, ordered by id. Purges come first.
 
     Each request returns at most `at_once` events.
 
@@ -137,9 +137,9 @@ def skip_unreadable(events: Iterable[Event | Unreadable]) -> Iterator[Event]:
 
 def read_purge(partition: str) -> int:
     """
-    Return the time until which this partition's events are void, in ms since 1970; `NEVER_PURGED` if none is void.
+    Return the time up to which this partition's events are void, in ms since 1970, or `NEVER_PURGED` without a purge.
 
-    This takes one strongly consistent read.
+    The call takes one strongly consistent read.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -160,7 +160,7 @@ def _decode(item: EventItem) -> Event | Unreadable:
     except NotUnderstoodError as error:
         return Unreadable(item.partition, item.event_id, error.reason)
     if partitions.event_partition(event.counter_id, event.event_id) != item.partition:
-        return Unreadable(item.partition, item.event_id, "its partition belongs to another value of SHARDS")
+        return Unreadable(item.partition, item.event_id, "the event is in a partition of another value of SHARDS")
     return event
 
 

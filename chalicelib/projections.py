@@ -1,5 +1,5 @@
 """
-The projections, each declared once. Everything else that a projection needs derives from its declaration.
+Declare each projection once. Everything else that a projection needs derives from its declaration.
 
 `publish` sends every event that is to be counted to the queue of each projection that the stage has. The projection's
 function counts the events in its read model. The names of its queues and metrics derive from the declaration. So do the
@@ -21,7 +21,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _ROLES = frozenset({"project", "api", "check", "operator"})
 _MAX_KEYS = 2
 
-#: Names that every stage has.
+#: The names of the tables and metrics that every stage has.
 _STAGE_TABLES = frozenset({"event-log", "counters", "archive", "catalog"})
 _STAGE_METRICS = frozenset({"NotCounted"})
 
@@ -31,8 +31,8 @@ class Table:
     """
     A DynamoDB table of an optional projection.
 
-    `keys` maps the partition key, and the sort key if there is one, to their types: S, N or B. `actions` maps
-    a role to the DynamoDB actions that it may use. Roles: `project` (the projection's function), `api`, `check` and
+    `keys` maps the partition key, and the sort key if there is one, to their types: S, N or B. `actions` maps a role to
+    the DynamoDB actions that the role may use. Roles: `project` (the projection's function), `api`, `check` and
     `operator`.
     """
 
@@ -50,7 +50,7 @@ class Projection:
     """
     A read model that is built from the events on a queue.
 
-    `name` is what operators pass to `--projection`; `title` precedes "read model" and "projection queue" in texts for
+    Operators pass `name` to `--projection`; `title` precedes "read model" and "projection queue" in texts for
     operators. `module`, in `chalicelib`, defines `count(events, likely_counted)`; see `projector.Count`. `client` is
     the module whose function `client` connects to the read model. `setting` is the environment variable that switches
     the projection on; a projection without it is always on.
@@ -64,16 +64,16 @@ class Projection:
     tables: tuple[Table, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse malformed names, names that each stage uses, and tables with invalid roles or numbers of keys."""
+        """Reject malformed or reserved names, and tables with unknown roles or with more than two keys."""
         if self.setting and (not _NAME.fullmatch(self.name) or f"{self.prefix}Counted" in _STAGE_METRICS):
             raise ValueError(
-                f"projection {self.name!r}: the name must be lower-case words joined by hyphens, and not 'not'"
+                f"projection {self.name!r}: the name must be lower-case words joined by hyphens, but not 'not'"
             )
         for table in self.tables:
             if not _NAME.fullmatch(table.name) or table.name in _STAGE_TABLES:
                 reserved = ", ".join(sorted(_STAGE_TABLES))
                 raise ValueError(
-                    f"projection {self.name!r}: a table's name must be lower-case words joined by hyphens, and none of "
+                    f"projection {self.name!r}: a table's name must be lower-case words joined by hyphens, but none of "
                     f"{reserved}"
                 )
             if not table.actions.keys() <= _ROLES or not 1 <= len(table.keys) <= _MAX_KEYS:
@@ -82,7 +82,7 @@ class Projection:
 
     @property
     def function(self) -> str:
-        """Name of the function that counts: an attribute of `app.py`."""
+        """Name of the function that counts events: an attribute of `app.py`."""
         return f"project_{self.name.replace('-', '_')}" if self.setting else "project"
 
     @property
@@ -99,7 +99,7 @@ class Projection:
         return f"{self.queue(stage)}-dead-letter"
 
     def describe(self, thing: str) -> str:
-        """Return what texts for operators call this projection's read model, projection queue or dead-letter queue."""
+        """Return the operators' name for this projection's read model, projection queue or dead-letter queue."""
         return f"{self.title} {thing}".strip()
 
 

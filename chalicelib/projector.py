@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from chalicelib.domain.events import Event
     from chalicelib.projections import Projection
 
-    #: Counts each event once, and returns the newly counted events, as (counter id, event id). Returns None if the read
-    #: model cannot distinguish new events from redelivered ones, for example because it keeps a set or a maximum. The
-    #: second argument names the counters whose events are probably counted already. Raises a `PartlyCountedError` if
-    #: only some events are counted; its `new` may be empty.
+    #: A function that counts each event once and returns the newly counted events, as (counter id, event id). It
+    #: returns None if the read model cannot distinguish new events from redelivered ones, for example because it keeps
+    #: a set or a maximum. The second argument names the counters whose events are probably counted already. The
+    #: function raises a `PartlyCountedError` if only some events are counted; the error's `new` may be empty.
     Count = Callable[[list[Event], Collection[str]], Set[tuple[str, str]] | None]
 
 
@@ -38,13 +38,13 @@ def project(projection: Projection, count: Count, batch: object) -> dict[str, An
     """
     Count each event in a batch of SQS records once, with `count`, and park the records with invalid content.
 
-    The queue may deliver records repeatedly, after any delay, in any order and in any batch. Returns a partial batch
-    response: the records with uncounted events, which the queue delivers again. If the event source ignores partial
-    batch responses, or every record has uncounted events, `project` raises an error instead.
+    The queue may deliver records repeatedly, after any delay, in any order and in any batch. The result is a partial
+    batch response. It names the records with uncounted events, which the queue delivers again. If the event source
+    ignores partial batch responses, or every record has uncounted events, `project` raises an error instead.
 
     Raises:
         UnavailableError: events are not counted, or messages are not parked. The queue delivers all records again;
-            counted events do not count twice.
+            counted events are not counted twice.
     """
     current = settings.current()
     messages = [_decode(record, projection) for record in codec.list_records(batch)]

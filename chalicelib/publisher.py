@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 def publish(batch: object) -> None:
     """
-    Send every event that a batch of stream records announces to each projection's queue, and park invalid records.
+    Send the events of a batch of stream records to each projection's queue, and park invalid records.
 
-    A message contains many events. Events that their commands have probably counted go into separate messages with an
-    attribute, so that the projector reads before it writes. Events of types that are not counted are not sent. If one
-    queue fails, the others still get the events. A redelivered batch is published again, and duplicates are counted
-    once.
+    A message contains many events. Events that their commands have probably counted go into separate messages. An
+    attribute of these messages makes the projector read before it writes. Events of types that are not counted are not
+    sent. If one queue fails, the other queues still receive the events. A redelivered batch is published again, and
+    duplicates are counted once.
 
     Raises:
         QueueUnavailableError: SQS throttles or refuses the request, or does not respond. Lambda delivers the batch

@@ -18,8 +18,8 @@ def with_backoff(limit: int) -> Iterator[int]:
     """
     Yield 0, 1, 2, ... up to `limit` - 1, with a random wait before each number except the first.
 
-    The wait is uniformly random up to a bound, which doubles from 20 ms to half a second. So concurrent writers spread
-    out ("full jitter", https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+    The wait is uniformly random up to a bound, which doubles from 20 ms to half a second. Concurrent writers therefore
+    spread out ("full jitter", https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
     """
     for attempt in range(limit):
         if attempt:
@@ -29,7 +29,7 @@ def with_backoff(limit: int) -> Iterator[int]:
 
 def draw_wait_s(attempt: int, longest_s: float) -> float:
     """
-    Draw a random wait after this number of attempts.
+    Draw a random wait, in seconds, after this number of attempts.
 
     The wait is at most 20 ms after the first attempt. The limit doubles after each further attempt, up to `longest_s`.
     """
@@ -37,5 +37,5 @@ def draw_wait_s(attempt: int, longest_s: float) -> float:
 
 
 def pause() -> None:
-    """Wait for a random time from 50 to 100 ms."""
+    """Wait for a random time between 50 and 100 ms."""
     time.sleep(random.uniform(_PAUSE_S / 2, _PAUSE_S))  # noqa: S311  (no secret)

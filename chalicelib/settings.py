@@ -1,4 +1,4 @@
-"""The settings, read from the environment once. docs/configuration.md lists all variables with units and defaults."""
+"""Read the settings from the environment, once. docs/configuration.md lists all variables with units and defaults."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CHECK_EVERY_S = 3600
 _USER = r"(?:[^@:/?]*@)?"
 _PATH_AND_QUERY = r"(?:/[^?]*)?(?:\?(?!.*password=).*)?"
 
-#: The valid forms of a database's address. None contains a password, or an encoded NUL, on which drivers would fail.
+#: The valid forms of a database's address. It must not contain a password, or an encoded NUL, which makes drivers fail.
 _SQL_URL = re.compile(
     r"(?!.*%00)(?:sqlite:///[^?]+"
     rf"|postgresql\+psycopg://{_USER}(?:\[[^]/?]+\]|[^][:@/?]*)(?::[0-9]{{1,5}})?{_PATH_AND_QUERY}"
@@ -66,8 +66,8 @@ _LOCAL_ISSUER = re.compile(_ISSUER.pattern.replace("https://[a-z0-9.-]+", r"http
 
 _STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
-#: Suffixes that no stage's name may have. A stage `x-publish` would collide with the function `publish` of stage `x`,
-#: and a stage `x-sql` with the SQL projection's queue of stage `x`.
+#: Suffixes that a stage's name must not have. A stage `x-publish` would collide with the function `publish` of stage
+#: `x`, and a stage `x-sql` with the SQL projection's queue of stage `x`.
 _RESERVED_SUFFIXES = (
     "-publish",
     "-project",
@@ -144,7 +144,7 @@ def _normalize_origin(text: str) -> str:
 
 
 def is_counter_pattern(text: str) -> bool:
-    """Check for a counter's name, or a pattern in which `*` matches any text."""
+    """Check whether the text is a counter's name, or a pattern in which `*` matches any text."""
     return _COUNTER_PATTERN.fullmatch(text) is not None
 
 
@@ -283,7 +283,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     elif found.sql_reader_url:
         raise SettingsError("SQL_READER_URL requires SQL_URL")
     if found.reserved_project and not (found.projectors and found.projectors <= found.reserved_project):
-        # Otherwise, Lambda throttles the pollers of the queue, and messages run out of deliveries.
+        # Otherwise, Lambda throttles the queue's pollers, and messages reach their maximum number of deliveries.
         raise SettingsError(
             f"RESERVED_PROJECT requires PROJECTORS of at most {found.reserved_project}, got {found.projectors}"
         )

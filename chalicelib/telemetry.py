@@ -1,7 +1,7 @@
 """
-Logs and metrics of the functions: one line of JSON per occurrence. Only this module uses Powertools.
+Write the logs and metrics of the functions: one line of JSON per occurrence. Only this module uses Powertools.
 
-The ids in these lines follow one increment:
+The ids in these lines trace one increment:
 
     command accepted    request_id (the gateway's), counter_id, event_id
     published           message_id (the queue's), event_ids: one line for each message on each queue
@@ -65,18 +65,18 @@ def list_metrics(projections: Iterable[Projection]) -> dict[str, str]:
     return _OF_STAGE | names
 
 
-#: Units of all metrics. Alarms and dashboards use the names: a public interface, which never changes.
+#: Units of all metrics. The names are a public interface, which alarms and dashboards use, and never change.
 METRICS = list_metrics(PROJECTIONS)
 
 
 class _StandardOutput(logging.Handler):
-    """A handler that writes each line to the standard output that is current at that moment."""
+    """A handler that writes each line to the current `sys.stdout`, even if it was replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stdout.write(f"{self.format(record)}\n")
 
 
-#: In ASCII, JSON can represent even a lone surrogate.
+#: ASCII-only JSON can represent even a lone surrogate.
 _encode_ascii = functools.partial(json.dumps, default=str, separators=(",", ":"))
 
 _log = Logger(
@@ -164,7 +164,7 @@ def log_failed_request(error: Exception) -> None:
 
 def log_refused_token(reason: str) -> None:
     """
-    Log that a token is invalid, but never the token.
+    Log that a token is invalid, without the token itself.
 
     Shorten the reason, because the token's sender controls part of it.
     """
@@ -172,7 +172,7 @@ def log_refused_token(reason: str) -> None:
 
 
 def log_kept_keys(issuer: str) -> None:
-    """Log that an issuer's keys could not be fetched, so that the known keys stay in use."""
+    """Log that an issuer's keys could not be fetched, and that the known keys stay in use."""
     _log.warning("keys not fetched", exc_info=True, extra={"issuer": issuer})
 
 
@@ -202,8 +202,7 @@ def log_projected(
     Log how many events of a batch of messages are counted, and how many of them are `new`.
 
     `oldest_ms` is the time of the oldest new event. `message_ids` are the messages whose events are all counted. Only
-    the first projection has the metric `Delivered`. It includes duplicates, because duplicates also show that events
-    arrive.
+    the first projection has the metric `Delivered`. The metric includes duplicates, which also show that events arrive.
     """
     if not events:
         return

@@ -1,1 +1,5 @@
-"""The rules of counting. They use no I/O, clock, randomness or environment. Imports no other package of the project."""
+"""
+Define the rules of counting, without I/O, clock, randomness or environment.
+
+This package imports no other package of the project.
+"""

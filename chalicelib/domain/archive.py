@@ -2,8 +2,8 @@
 Decide the writes that count a set of entries exactly once.
 
 A part of a counter (`Part`) remembers its latest entries; archive pages hold the older ones. A page covers the times
-after its start, up to its end, and each page starts where the previous page ends. An entry's time alone determines
-where the entry is:
+after its start, up to and including its end. Each page starts where the previous page ends. An entry's time alone
+determines where the entry is:
 
     later than `archived_until_ms`   it is in `recent`, or it is not counted
     not later                        it is in the page that covers its time, or it is not counted
@@ -28,15 +28,16 @@ if TYPE_CHECKING:
     from chalicelib.domain.counter import Part
     from chalicelib.domain.entries import Entry
 
-#: Limit of recent entries, so that a counter's item has at most 1 KB, the size of one write unit. An entry with an
-#: amount from -128 to 127 takes 23 bytes. With larger amounts, an update may cost one more unit.
+#: The maximum number of recent entries, so that a counter's item has at most 1 KB, the size of one write unit. An entry
+#: with an amount from -128 to 127 takes 23 bytes. With larger amounts, an update may cost one more unit.
 RECENT_MAX = 36
 
-#: Limit of a page's entries, of 18 to 21 bytes each, so that a full page has about 4 KB, the size of one read unit.
+#: The maximum number of entries on a page. An entry takes 18 to 21 bytes, so a full page has about 4 KB, the size of
+#: one read unit.
 PAGE_MAX = 200
 
-#: When older entries are archived, entries younger than this stay in `recent`. So an event that is delivered a few
-#: seconds late is not a late event; nor is an event that is recorded after one with a time in the future.
+#: When older entries are archived, entries younger than this stay in `recent`. Therefore, an event that is delivered a
+#: few seconds late is not a late event. Neither is an event that is recorded after an event with a time in the future.
 KEEP_MS = 5000
 
 #: The maximum number of these younger entries: `KEPT_MAX`, or fewer to leave room for another batch of the same size,
@@ -52,7 +53,7 @@ PAGES_PER_PLAN = 40
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page as read: its entries are sorted, later than its start and not later than its end."""
+    """A page as it was read. Its entries are sorted, later than its start and not later than its end."""
 
     start_ms: int
     end_ms: int
@@ -62,7 +63,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class PageWrite:
-    """A page to write if its revision is still `revision_before` or, if that is None, if no page has this end."""
+    """A page to write if its revision is still `revision_before`. None means that no page may have this end yet."""
 
     start_ms: int
     end_ms: int
@@ -87,7 +88,7 @@ class Archiving:
     Write pages and count `entries` in the counter's item, in one transaction.
 
     Conditions: the conditions of the pages and, if `revision` is not None, that the part still has this revision. In
-    that case, `recent` and `archived_until_ms` replace the part's own. If `revision` is None, both stay unchanged.
+    that case, `recent` and `archived_until_ms` replace the part's values. If `revision` is None, both stay unchanged.
     """
 
     entries: frozenset[Entry]
@@ -118,7 +119,7 @@ def late_entries(part: Part, entries: Iterable[Entry]) -> list[Entry]:
 
 def plan(part: Part, pages: Sequence[Page], entries: Set[Entry], now_ms: int) -> Plan | None:
     """
-    Return the writes that count all of these entries; None if they are counted already.
+    Return the writes that count all of these entries, or None if they are already counted.
 
     `pages` must have been read after the part, and include every page that covers one of its `late_entries`. At most
     `ENTRIES_PER_PLAN` entries, with late ones in at most `PAGES_PER_PLAN` pages, fit into one transaction.
@@ -175,7 +176,8 @@ def split_by_time(entries: Sequence[Entry]) -> list[tuple[Entry, ...]]:
     """
     Split sorted entries into chunks of similar size for pages of at most `PAGE_MAX` entries.
 
-    A page ends at a time, so entries of the same millisecond stay in one chunk, which may then exceed `PAGE_MAX`.
+    Entries of the same millisecond stay in one chunk, because a page ends at a time. Such a chunk may exceed
+    `PAGE_MAX`.
     """
     chunks: list[tuple[Entry, ...]] = []
     size = -(-len(entries) // max(1, -(-len(entries) // PAGE_MAX)))

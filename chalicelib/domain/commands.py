@@ -85,7 +85,7 @@ def is_result_of(command: Adjust, event: Event) -> bool:
     """
     Check whether the event recorded under the command's key is the command's result.
 
-    With `to`, ignore the amount.
+    If the command has `to`, ignore the amount.
     """
     same_amount = command.to is not None or event.by == command.by
     return isinstance(event, Adjusted) and event.reason == command.reason and same_amount

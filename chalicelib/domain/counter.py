@@ -35,11 +35,11 @@ class PartKey:
 @dataclass(frozen=True, slots=True)
 class Part:
     """
-    One part of a counter: its own totals, its recent entries, and the end of its archive.
+    One part of a counter: its totals, its recent entries, and the end of its archive.
 
-    `value` and `version` are the sum and number of all entries, recent and archived. Every recent entry is later than
-    `archived_until_ms`; every archived entry is not. Each write raises `revision`; 0 means that nothing is stored yet.
-    A write that changes an existing page also raises `amended`, so that a long scan can detect changes to older pages.
+    `value` and `version` are the sum and number of all entries, recent and archived. Recent entries are later than
+    `archived_until_ms`; archived entries are not. Each write raises `revision`; 0 means that nothing is stored yet. A
+    write that changes an existing page also raises `amended`, so that a long scan can detect changes to older pages.
     """
 
     key: PartKey

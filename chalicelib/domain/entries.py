@@ -1,15 +1,15 @@
 """
-Entries: the read model's record of each counted event, and its encodings as bytes.
+Define entries, the read model's records of counted events, and encode them as bytes.
 
 Both encodings are stored formats, which never change. Tests compare them with golden bytes.
 
-A recent entry, one element of a counter's set, 23 to 29 bytes:
+A recent entry is one element of a counter's set. It has 23 to 29 bytes:
 
     6 bytes   recorded time, ms since 1970, big-endian
     16 bytes  event id
     1 to 7    amount, zigzag, big-endian, without leading zeros
 
-An archive page: the byte 0x01, then each entry in order of time and id:
+An archive page is the byte 0x01, followed by each entry in order of time and id:
 
     varint    ms since the previous entry; for the first, since 1970
     16 bytes  event id
@@ -41,7 +41,7 @@ _MAX_VARINT_BITS = 56
 
 
 class DamagedError(ValueError):
-    """The stored bytes are not a valid encoding. The message states the broken rule, without the bytes."""
+    """The stored bytes are not a valid encoding. The message states the broken rule."""
 
 
 class Entry(NamedTuple):
@@ -120,7 +120,7 @@ def decode_page(stored: bytes) -> tuple[Entry, ...]:
         DamagedError: `encode_page` never returns these bytes.
     """
     if stored[:1] != bytes([_PAGE_FORMAT]):
-        raise DamagedError(f"an archive page must begin with the byte {_PAGE_FORMAT}")
+        raise DamagedError(f"an archive page must begin with the byte {_PAGE_FORMAT}, got {stored[:1]!r}")
     entries: list[Entry] = []
     at, recorded_at_ms = 1, 0
     while at < len(stored):
@@ -137,9 +137,9 @@ def decode_page(stored: bytes) -> tuple[Entry, ...]:
 
 def _build_entry(recorded_at_ms: int, event_id: bytes, amount: int) -> Entry:
     if recorded_at_ms > LATEST_MS:
-        raise DamagedError("the time of an entry must be before the year 10000")
+        raise DamagedError(f"the time of an entry must be before the year 10000, got {recorded_at_ms}")
     if not 0 < abs(amount) <= LARGEST_AMOUNT:
-        raise DamagedError("the amount of an entry must be from -(2**53 - 1) to 2**53 - 1 and not 0")
+        raise DamagedError(f"the amount of an entry must be from -(2**53 - 1) to 2**53 - 1 and not 0, got {amount}")
     return Entry(recorded_at_ms, event_id, amount)
 
 

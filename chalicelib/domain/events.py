@@ -1,8 +1,8 @@
 """
-Event types, each declared once. An event in the log never changes.
+Declare each event type once. An event in the log never changes.
 
 The stored format, the log's attributes, the responses, the OpenAPI document and the events of property tests derive
-from the rules of the fields.
+from the fields' rules.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 #: The largest integer that every JSON parser reads exactly (RFC 8259, section 6).
 LARGEST_AMOUNT = 2**53 - 1
 
-#: The upper limit of `SHARDS`: a transaction over all parts of a counter must fit into DynamoDB's 100 items.
+#: The upper limit of `SHARDS`: a transaction over all parts of a counter must fit into DynamoDB's limit of 100 items.
 MAX_PARTS = 64
 
-#: The maximum length of a caller, in characters. The subject of an OpenID Connect token has at most 255.
+#: The maximum length of a caller's name, in characters. The subject of an OpenID Connect token has at most 255.
 MAX_CALLER = 300
 
 #: The last millisecond that RFC 3339 can express: the end of the year 9999.
@@ -57,7 +57,7 @@ class Event:
     is_projected: ClassVar[bool] = True
 
     def upcast(self) -> Event:
-        """Return the event in the version that the application uses. The class of an old version may convert it."""
+        """Return the event in the version that the application uses. A class for an old version may override this."""
         return self
 
 
@@ -134,8 +134,8 @@ class Purged(Event):
     who: Annotated[str, Text(200, is_public=False, is_compared=False)]
 
 
-#: The ids of `Purged` events are lower than this: they begin with 48 zero bits and the UUID version 0. All other ids
-#: are UUIDs of another version. So a reader of a partition meets its purges before the events that they void.
+#: The ids of `Purged` events sort before this prefix: they begin with 48 zero bits and the UUID version 0. All other
+#: ids are UUIDs of other versions. A reader of a partition therefore reads its purges before the events that they void.
 FIRST_ID_AFTER_PURGES = "00000000-0000-1"
 
 

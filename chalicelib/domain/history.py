@@ -1,4 +1,4 @@
-"""Queries over entries: a counter's history in steps, and its events in pages."""
+"""Compute a counter's history in steps, and define the pages of a list of events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESOLUTIONS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The time from `first` to `end`, exclusive, in seconds since 1970. Steps start at multiples of `step_s`."""
+    """The time from `first` to `end` (exclusive), in seconds since 1970. Steps start at multiples of `step_s`."""
 
     first: int
     end: int
@@ -25,7 +25,7 @@ class Span:
 
     @property
     def steps(self) -> int:
-        """The number of steps that the span touches."""
+        """The number of steps that the span overlaps."""
         return max(0, -(-self.end // self.step_s) - self.first // self.step_s)
 
     def contains(self, recorded_at_ms: int) -> bool:

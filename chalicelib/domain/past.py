@@ -1,9 +1,9 @@
 """
-Compute the state of a part at a time in the past, from its item and from as few archive pages as possible.
+Compute the past state of a part from its item and as few archive pages as possible.
 
-An event belongs to the time at which it was recorded. There are two ways to compute the state at a time: subtract the
-later entries from the current totals, or add up the earlier ones. The caller reads pages for both ways alternately, so
-a query costs at most about twice as much as the shorter way.
+An event belongs to the time at which it was recorded. There are two methods: subtract the later entries from the
+current totals, or add up the earlier entries. The caller alternates between both methods, so a query costs at most
+about twice as much as the cheaper one.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 class PastPart:
     """
-    The totals of a part at a time, including the events recorded in that millisecond.
+    The totals of a part as of a given time, including the events recorded in that millisecond.
 
-    Subtract pages, newest first, and add pages, oldest first, until the totals are known. Entries later than
-    `subtracted_from_ms` are subtracted; entries up to `added_until_ms` are added. So the pages read so far suffice for
-    every time from `subtracted_from_ms` on, and for every time up to `added_until_ms`.
+    Subtract pages, newest first, and add pages, oldest first, until the totals are known. Subtraction has reached back
+    to `subtracted_from_ms`, and addition has reached `added_until_ms`. The pages read so far therefore suffice for
+    every time at or after `subtracted_from_ms`, and for every time up to `added_until_ms`.
 
-    If `may_be_torn`, a subtracted page may lack an event that the totals include, or vice versa. The cause is a late
-    event that was counted between the reads of the part and of the page. Read both again.
+    If `may_be_torn`, a late event may have been counted between the reads of the part and of a page. In that case, only
+    one of them includes the event. Read both again.
     """
 
     def __init__(self, part: Part, at_ms: int) -> None:
@@ -50,17 +50,17 @@ class PastPart:
 
     @property
     def totals(self) -> Counter:
-        """The value and version at the time, if they are known."""
+        """The value and version at the given time, if they are known."""
         is_subtracted = self.subtracted_from_ms <= self._at_ms
         value, version = (self._value, self._version) if is_subtracted else (self._added_value, self._added_version)
         return Counter(self.part.key.counter_id, value, version)
 
     def subtract(self, page: Page) -> None:
         """
-        Subtract the later entries of the page that ends at `subtracted_from_ms`.
+        Subtract the entries after the given time on the page that ends at `subtracted_from_ms`.
 
         Raises:
-            PageMissingError: the page has another end.
+            PageMissingError: the page ends at another time.
         """
         if page.end_ms != self.subtracted_from_ms:
             raise PageMissingError(self.subtracted_from_ms)
@@ -71,10 +71,10 @@ class PastPart:
 
     def add(self, page: Page) -> None:
         """
-        Add the entries that are not later than the time, from the page that starts at `added_until_ms`.
+        Add the entries up to the given time on the page that starts at `added_until_ms`.
 
         Raises:
-            PageMissingError: the page has another start.
+            PageMissingError: the page starts at another time.
         """
         if page.start_ms != self.added_until_ms:
             raise PageMissingError(self.added_until_ms + 1)

@@ -55,7 +55,7 @@ class Integer(Rule):
     value_type = int
 
     def make_check(self) -> Callable[[Any], object]:
-        """Return a check of the bounds. A lookup in a `range` is faster than two comparisons in Python."""
+        """Return a function that checks the bounds. A lookup in a `range` is faster than two comparisons in Python."""
         valid = range(self.lowest, self.highest + 1)
         return (lambda value: value != 0 and value in valid) if self.nonzero else valid.__contains__
 
@@ -65,12 +65,12 @@ class Integer(Rule):
 
 @dataclass(eq=False, repr=False)
 class Time(Integer):
-    """A time in ms since 1970 in UTC. Clients see it as RFC 3339."""
+    """A time in milliseconds since 1970 (UTC). Clients see it in the format of RFC 3339."""
 
 
 @dataclass(eq=False, repr=False)
 class Pattern(Rule):
-    """A string that matches a regular expression. `words` describe it; `format` is its format in a JSON schema."""
+    """A string that matches a regular expression. `words` describes it; `format` is its JSON Schema format."""
 
     expression: re.Pattern[str]
     words: str
@@ -78,7 +78,7 @@ class Pattern(Rule):
     value_type = str
 
     def make_check(self) -> Callable[[Any], object]:
-        """Return a check that the whole string matches."""
+        """Return a function that checks whether the whole string matches."""
         return self.expression.fullmatch
 
     def __str__(self) -> str:
@@ -93,7 +93,7 @@ class Text(Rule):
     value_type = str
 
     def make_check(self) -> Callable[[Any], object]:
-        """Return a check of the length and the characters."""
+        """Return a function that checks the length and the characters."""
         return lambda text: len(text) <= self.longest and _PRINTABLE.fullmatch(text) and not text.isspace()
 
     def __str__(self) -> str:
@@ -101,7 +101,7 @@ class Text(Rule):
 
 
 def read_rules(annotated: type[Any]) -> dict[str, Rule]:
-    """Return the rules of the fields that the class itself declares, not its bases, by the fields' names in Python."""
+    """Return the rules of the fields that this class declares, not its bases, keyed by the fields' names in Python."""
     annotations = inspect.get_annotations(annotated, eval_str=True)
     rules = {name: hint.__metadata__[0] for name, hint in annotations.items() if hasattr(hint, "__metadata__")}
     return {name: replace(rule, name=rule.name or name) for name, rule in rules.items()}

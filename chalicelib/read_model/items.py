@@ -36,7 +36,7 @@ _ENTRY_BYTES = 20
 
 
 def parse_part_key(item: RawItem) -> PartKey | None:
-    """Return the key of the part that a counter's item holds, or None if its key is invalid."""
+    """Return the part key of a counter's item, or None if the item's key is invalid."""
     counter_id, part = item["counter_id"]["S"], item["part"]["N"]
     is_part = part.isdecimal() and int(part) < partitions.count_parts()
     return PartKey(counter_id, int(part)) if is_counter_id(counter_id) and is_part else None
@@ -115,7 +115,7 @@ def decode_page(item: RawItem) -> Page:
 
 
 def estimate_size(page: Page) -> int:
-    """Estimate the size of a page in bytes, as DynamoDB counts it ("Item sizes and formats"), usually rounded up."""
+    """Estimate the size of a page in bytes, as DynamoDB measures it ("Item sizes and formats"), usually too high."""
     return _ENTRY_BYTES * len(page.entries) + 180
 
 
@@ -138,7 +138,7 @@ def encode_page(key: PartKey, page: PageWrite) -> PageItem:
 def _read_integer(item: RawItem, name: str, lowest: int, highest: int) -> int:
     text = item.get(name, {}).get("N")
     if not isinstance(text, str) or not _INTEGER.fullmatch(text) or not lowest <= int(text) <= highest:
-        raise _damaged(item, f"{name} must be an integer from {lowest} to {highest}")
+        raise _damaged(item, f"{name} must be an integer from {lowest} to {highest}, got {text!r}")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Query the state of a counter at a time in the past. Reads are consistent."""
+"""Query the past state of a counter. Reads are consistent."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from chalicelib.domain.archive import Page
     from chalicelib.domain.counter import Counter
 
-#: Limit of the archive pages that one request reads, in bytes: 32 read units, about 6,000 events. It is much lower than
-#: `queries.HISTORY_BYTES`, because API Gateway allows as many of these queries per second as queries for the current
-#: state, which are cheap.
+#: The maximum size of the archive pages that one request reads, in bytes: 32 read units, about 6,000 events. It is much
+#: smaller than `queries.HISTORY_BYTES`, because API Gateway limits these queries only as much as cheap queries for the
+#: current state.
 PAST_BYTES = 128 * 1024
 
 #: Archive pages, of up to 4 KB, per request: 1 at first, then doubled up to this number.
 PAGES_AT_ONCE = 8
 
-#: The maximum number of readings if late events are counted at the same time. Usually, the second reading equals the
+#: The maximum number of readings if late events are counted in the meantime. Usually, the second reading equals the
 #: first.
 _READINGS = 3
 
 
 class _Reading(NamedTuple):
-    """The state, and each part's number of amendments. If `may_be_torn`, another reading must equal this one."""
+    """The state, and each part's number of amendments. If `may_be_torn`, another reading must confirm this one."""
 
     counter: Counter
     amended: tuple[int, ...]
@@ -43,12 +43,12 @@ class _Reading(NamedTuple):
 
 def get_counter_at(counter_id: str, at_ms: int, most_bytes: int | None = PAST_BYTES) -> Counter:
     """
-    Return the counter's value and version at a time: the sum and number of the events recorded at or before that time.
+    Return the counter's value and version at a given time: the sum and number of the events recorded up to that time.
 
-    Every event that was counted before the call is included, even a late one. This takes one request if every part's
-    archive ends at or before the time. It takes one more per part if the time is in the latest archive page. At most
-    `most_bytes` of archive pages are read, plus two requests per part; None means no limit. If the counter has counted
-    late events, a call that reads archive pages reads everything two or three times.
+    The result includes every event that was counted before the call, even a late one. The call takes one request if
+    every part's archive ends at or before the given time. It takes one more request per part if the time is on the
+    latest archive page. The call reads at most `most_bytes` of archive pages, plus two requests per part; None means no
+    limit. If the counter has counted late events, a call that reads archive pages reads everything two or three times.
 
     Raises:
         TooFarBackError: the time requires more reads. The error contains the times that would be accepted.
@@ -65,7 +65,7 @@ def get_counter_at(counter_id: str, at_ms: int, most_bytes: int | None = PAST_BY
 
 
 def _read(counter_id: str, at_ms: int, most_bytes: int | None) -> _Reading:
-    """Read the counter, then its archive from both ends alternately, until the state at the time is known."""
+    """Read the counter, then its archive alternately from both ends, until the state at the given time is known."""
     parts = [PastPart(part, at_ms) for part in store.read_parts(counter_id)]
     size = turn = 0
     while not _are_known(parts):
@@ -96,7 +96,7 @@ def _add_pages(part: PastPart, at_once: int) -> int:
 
 
 def _use_pages(part: PastPart, use: Callable[[Page], None], response: list[RawItem], expected_ms: int) -> int:
-    """Call `use` with each page until the state is known. Return the pages' size. At a gap, raise an error."""
+    """Call `use` with each page until the state is known. Return the pages' size. Raise an error at a gap."""
     pages = [items.decode_page(item) for item in response]
     try:
         for page in pages:

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-#: The maximum number of attempts at a gap in the archive.
+#: The maximum number of attempts if the archive has a gap.
 _ATTEMPTS = 4
 
-#: Archive pages per request: 1 at first, doubled after each request that returns only useful pages, up to 32.
+#: Archive pages per request: 1 at first, doubled up to 32 while all returned pages are useful, otherwise 1 again.
 _FEW_PAGES = 1
 _MANY_PAGES = 32
 
@@ -42,9 +42,9 @@ class Step(NamedTuple):
 
 def read_and_plan(key: PartKey, entries: frozenset[Entry], part: Part | None = None) -> tuple[Part, Step]:
     """
-    Read the part, unless `part` is its current state, and plan one write. At a gap in the archive, start over.
+    Read the part, unless `part` is its current state, and plan one write. If the archive has a gap, start over.
 
-    Returns the state that the plan is for, and the step.
+    Return the state that the plan is for, and the step.
 
     Raises:
         ArchiveGapError: every attempt found a gap.
@@ -64,7 +64,7 @@ def plan_next(part: Part, entries: frozenset[Entry]) -> Step:
     """
     Read the archive pages that these entries need, and plan one write.
 
-    Uses at most `PAGES_PER_PLAN` pages. If late entries are in more pages, the step covers only the oldest of them.
+    Use at most `PAGES_PER_PLAN` pages. If late entries are in more pages, the step covers only the oldest of them.
 
     Raises:
         ArchiveGapError: no page covers a late entry.

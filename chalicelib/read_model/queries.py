@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from chalicelib.domain.events import Event
     from chalicelib.domain.history import Point, Span
 
-#: Limit of the archive pages that one history reads, in bytes. Each part may add one request. Decoding this much takes
-#: about half a second of CPU time, and the API's function has less than a third of a CPU.
+#: The maximum size of the archive pages that one history reads, in bytes. Each part may add one request. Decoding this
+#: much takes about half a second of CPU time, and the API's function has less than a third of a CPU.
 HISTORY_BYTES = 2 * 1024 * 1024
 
-#: Archive pages, of up to 4 KB, per request. The first requests of all parts read less than `HISTORY_BYTES`.
+#: Archive pages, of up to 4 KB, per request. Together, the first requests of all parts read less than `HISTORY_BYTES`.
 PAGES_AT_ONCE = 64
 
 #: Archive pages per request for a list of events, which needs one or two.
@@ -49,9 +49,9 @@ class CounterPage:
 
 def get_counter(counter_id: str) -> Counter:
     """
-    Return the counter's state now: the sum of its parts. A counter without counted events has the value 0.
+    Return the counter's current state: the sum of its parts. A counter without counted events has the value 0.
 
-    This takes one request, which costs 1 read unit per 4 parts.
+    The call takes one request, which costs 1 read unit per 4 parts.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or refuses the request or does not respond, or the counter's item
@@ -62,7 +62,7 @@ def get_counter(counter_id: str) -> Counter:
 
 def list_counters(limit: int, after: str | None = None) -> CounterPage:
     """
-    Return up to `limit` counters after the counter `after`, in the table's order. Eventually consistent.
+    Return up to `limit` counters after the counter `after`, in the table's order. The read is eventually consistent.
 
     A counter that exists during the whole iteration is on exactly one page.
 
@@ -90,7 +90,7 @@ def list_counters(limit: int, after: str | None = None) -> CounterPage:
 
 def is_counted(event: Event) -> bool:
     """
-    Check whether this event is counted. This takes one read, or two if the event is older than the recent entries.
+    Check whether this event is counted. The call takes one read, or two if the event is older than the recent entries.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or refuses the request or does not respond, or an item is damaged.
@@ -102,9 +102,9 @@ def find_uncounted(
     key: PartKey, entries: frozenset[Entry], advance: Callable[[int], None] = lambda _: None
 ) -> frozenset[Entry]:
     """
-    Return the entries of one part that are not counted. This takes one read, plus one for every few archive pages.
+    Return the entries of one part that are not counted. The call takes one read, plus one for every few archive pages.
 
-    Calls `advance` with the number of items or pages of each read.
+    Call `advance` with the number of items or pages of each read.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or refuses the request or does not respond, or an item is damaged.
@@ -156,7 +156,7 @@ def get_history(counter_id: str, span: Span) -> list[Point]:
     """
     Return the number of counted events and the sum of their amounts for each step of this span, without empty steps.
 
-    Reads up to `HISTORY_BYTES` of archive pages, plus one request per part.
+    The call reads up to `HISTORY_BYTES` of archive pages, plus one request per part.
 
     Raises:
         RangeTooLongError: the span requires more reads. The error contains an `end` that would be accepted.
@@ -204,7 +204,7 @@ class _ArchiveReader:
     def read(self) -> list[Page]:
         """Return the pages of the next request."""
         response = map(items.decode_page, next(self._requests, []))
-        # Later pages were written after the part was read: their entries are in its recent entries.
+        # Later pages were written after the part was read, so their entries are still in `part.recent`.
         pages = [page for page in response if page.start_ms < self.part.archived_until_ms]
         for page in pages:
             is_next = page.start_ms == self.reached_ms if self.has_begun else page.start_ms <= self.reached_ms

@@ -1,5 +1,5 @@
 """
-Read the read model consistently, and write `domain.archive`'s plans with conditional writes.
+Read the read model consistently, and execute `domain.archive`'s plans with conditional writes.
 
 The module `items` decodes and encodes items. Decoding a damaged item raises a `DamagedReadModelError`.
 """
@@ -45,10 +45,10 @@ class ChangedError(Exception):
 
 def add_entries(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter:
     """
-    Add entries to the part's recent entries, and return its new totals. This takes one request, without a read.
+    Add entries to the part's recent entries, and return its new totals. The call takes one write and no read.
 
     Raises:
-        ChangedError: an entry is counted or late, or the recent entries have no room. `part` is the part's state; None
+        ChangedError: an entry is already counted or late, or `recent` has no room. `part` is the part's state; None
             after a conflict with a transaction.
         ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond. The outcome is
             unknown.
@@ -64,8 +64,8 @@ def _addition_update(entries: frozenset[Entry], now_ms: int) -> tuple[list[Actio
     """
     Return the actions that add entries to a counter's item, and the condition that each entry is new.
 
-    The condition: no entry is in the item or late, and the item has room for all. In DynamoDB, a comparison with a
-    missing attribute is false, so each term of the condition also accepts a missing attribute.
+    The condition: no entry is late or already in the item, and the item has room for all entries. In DynamoDB, a
+    comparison with a missing attribute is false, so each term of the condition also accepts a missing attribute.
     """
     stored = items.encode_recent(entries)
     recent, archived_until = CounterItem.recent, CounterItem.archived_until
@@ -112,7 +112,7 @@ def _translate_refusals(key: PartKey) -> Iterator[None]:
 
 def read_part(key: PartKey) -> Part:
     """
-    Return the part's current state. This takes one consistent read, which costs 1 read unit.
+    Return the part's current state. The call takes one consistent read, which costs 1 read unit.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -123,7 +123,9 @@ def read_part(key: PartKey) -> Part:
 
 def read_part_item(key: PartKey) -> RawItem:
     """
-    Return the part's current item, undecoded, or an empty one if it does not exist. This takes one consistent read.
+    Return the part's current item, undecoded, or an empty item if it does not exist.
+
+    The call takes one consistent read.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -135,7 +137,7 @@ def read_part_item(key: PartKey) -> RawItem:
 
 def read_parts(counter_id: str) -> list[Part]:
     """
-    Return the current state of each part in which an event was counted. This takes one consistent request.
+    Return the current state of each part in which an event was counted. The call takes one consistent request.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -146,7 +148,9 @@ def read_parts(counter_id: str) -> list[Part]:
 
 def read_pages(key: PartKey, from_ms: int, limit: int) -> list[Page]:
     """
-    Return up to `limit` archive pages, ascending, from the page that covers a time. This takes one consistent request.
+    Return up to `limit` archive pages, in ascending order, starting with the page that covers a time.
+
+    The call takes one consistent request.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -157,7 +161,9 @@ def read_pages(key: PartKey, from_ms: int, limit: int) -> list[Page]:
 
 def query_pages(key: PartKey, from_ms: int, at_once: int) -> Iterator[list[RawItem]]:
     """
-    Yield the part's archive pages, undecoded, ascending from the page that covers a time: one list per request.
+    Yield the part's undecoded archive pages in ascending order, starting with the page that covers a time.
+
+    Each list contains the pages of one request.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -171,7 +177,7 @@ def query_pages(key: PartKey, from_ms: int, at_once: int) -> Iterator[list[RawIt
 
 def query_pages_backward(key: PartKey, before_end_ms: int | None, at_once: int) -> Iterator[list[RawItem]]:
     """
-    Yield the part's archive pages that end before a time, undecoded, newest first: one list per request.
+    Yield the part's undecoded archive pages that end before a time, newest first: one list per request.
 
     If `before_end_ms` is None, yield all pages.
 
@@ -190,7 +196,7 @@ def scan_parts(
     segment: int = 0, segments: int = 1, after: RawItem | None = None, at_once: int | None = None
 ) -> Iterator[list[RawItem]]:
     """
-    Yield the counters' items in one of `segments` segments of the table, undecoded: one list per request.
+    Yield the undecoded items in one of `segments` segments of the counters' table: one list per request.
 
     The scan continues after the item with the key `after`. Each request returns at most `at_once` items and 1 MB.
 
@@ -206,7 +212,7 @@ def scan_parts(
 
 def scan_pages(segment: int = 0, segments: int = 1) -> Iterator[list[RawItem]]:
     """
-    Yield the archive pages in one of `segments` segments of the table, undecoded: one list per request.
+    Yield the undecoded archive pages in one of `segments` segments of the table: one list per request.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -220,9 +226,9 @@ def scan_pages(segment: int = 0, segments: int = 1) -> Iterator[list[RawItem]]:
 
 def execute_plan(part: Part, plan: Plan, now_ms: int) -> Counter | None:
     """
-    Execute all writes of a plan if its conditions hold, or none. This takes one request.
+    Execute all writes of a plan, or none if a condition fails. The call takes one request.
 
-    `part` is the state that the plan is for. Returns the part's totals right after the plan, or None if the plan is an
+    `part` is the state that the plan is for. Return the part's totals right after the plan, or None if the plan is an
     `Archiving` without a `revision`.
 
     Raises:
@@ -281,7 +287,7 @@ def include_revision_check(transaction: TransactWrite, part: Part) -> None:
 
 def query_part_items(counter_id: str) -> list[RawItem]:
     """
-    Return the items of all parts of the counter, undecoded. This takes one consistent request.
+    Return the undecoded items of all parts of the counter. The call takes one consistent request.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -314,7 +320,7 @@ def _archiving_update(plan: Archiving, now_ms: int) -> tuple[list[Action], Condi
 
 
 def set_recent(entries: frozenset[Entry]) -> Action:
-    """Return the action that replaces the recent entries. An empty set is a missing attribute in DynamoDB."""
+    """Return the action that replaces the recent entries. DynamoDB has no empty sets: remove the attribute instead."""
     stored = items.encode_recent(entries)
     action: Action = CounterItem.recent.set(stored) if stored else CounterItem.recent.remove()
     return action

@@ -2,9 +2,9 @@
 Count events exactly once, in the counter's own item.
 
 Usually, one update counts a batch without a read. It adds to value, version and recent entries, on the condition that
-none of the entries is counted. If DynamoDB refuses the update, the response contains the item, from which `planner`
-decides the next write. Duplicates, order and batch boundaries do not matter, because the event alone determines where
-it is counted.
+none of the entries is already counted. If DynamoDB refuses the update, the response contains the item, from which
+`planner` decides the next write. Duplicates, order and batch boundaries do not matter, because the event alone
+determines where it is counted.
 """
 
 from __future__ import annotations
@@ -59,9 +59,10 @@ def count(events: Iterable[Event], likely_counted: Collection[str] = ()) -> froz
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or refuses the request or does not respond, or an item is damaged.
-            Some events may be counted: deliver all again.
-        ContendedError: every attempt conflicted with other workers. Some events may be counted: deliver all again.
-        PartlyCountedError: one of these errors occurred for some counters only, or after some events were counted.
+            Some events may be counted: deliver all of them again.
+        ContendedError: every attempt conflicted with other workers. Some events may be counted: deliver all of them
+            again.
+        PartlyCountedError: one of these errors occurred for only some counters, or after some events were counted.
     """
     batches: defaultdict[PartKey, dict[Entry, str]] = defaultdict(dict)
     for event in events:
@@ -94,9 +95,9 @@ def count(events: Iterable[Event], likely_counted: Collection[str] = ()) -> froz
 
 def count_one(event: Event) -> Counter | None:
     """
-    Count one event, once. This usually takes one request.
+    Count one event, once. The call usually takes one request.
 
-    Returns the counter's state right after the event, or None if DynamoDB's responses do not contain it.
+    Return the counter's state right after the event, or None if DynamoDB's responses do not contain it.
 
     Raises:
         ReadModelUnavailableError, ContendedError: see `count`.
@@ -114,8 +115,8 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
     """
     Append the event to the log and count it, in one transaction, if the counter is still in the state of `parts`.
 
-    `parts` is the result of `store.read_parts`. Returns the counter's next state. The stream still delivers the event
-    later; the projector finds that it is counted.
+    `parts` is the result of `store.read_parts`. Return the counter's new state. The stream still delivers the event
+    later; the projector then finds that the event is already counted.
 
     Raises:
         RecordedBeforeError: the log already has the event's id; nothing was written.

@@ -531,7 +531,7 @@ HOSTILE = {
     "large number": (b"9" * 60_000 + b"\n", "the line is not JSON in UTF-8"),
     "long line": (b'"' + b"x" * 200_000 + b'"\n', "it has more than 65,536 bytes"),
     "not an object": (b"[1]\n", "an event must be an object, got [1]"),
-    "repeated member": (b'{"by":1,"by":2}\n', "an event names a member twice: 'by'"),
+    "repeated member": (b'{"by":1,"by":2}\n', "an event has a duplicate member: 'by'"),
     "newer event": (
         GOOD.replace('"version":1', '"version":9').encode(),
         "unknown event type or version: 'Incremented' 9",
