@@ -1,1 +1,1 @@
-"""Which callers may increment and read, and which counters exist."""
+"""Decide which callers may increment and read, and which counters exist."""

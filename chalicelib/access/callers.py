@@ -13,8 +13,8 @@ from chalice.app import ChaliceAuthorizer, IAMAuthorizer
 if TYPE_CHECKING:
     from chalice.app import RouteEntry
 
-#: The time for which API Gateway caches the result for a valid token. A token may be accepted for that long, plus the
-#: leeway for clocks, after it expires.
+#: How long API Gateway caches the result for a valid token, in seconds. After a token expires, it may still be accepted
+#: for that time, plus the leeway for clocks.
 TOKEN_S = 300
 
 

@@ -99,7 +99,7 @@ def find_item(*, stale: bool = False) -> CatalogItem:
     """
     Return the catalog's item, or an empty item if it does not exist.
 
-    This takes one read, which is strongly consistent unless the item may be `stale`.
+    The call takes one read, which is strongly consistent unless the item may be `stale`.
 
     Raises:
         CatalogUnavailableError: DynamoDB throttles or refuses the request, or does not respond, or an attribute has the

@@ -1,4 +1,4 @@
-"""Sets of names and patterns, and the rule that decides which counters exist. Pure: no I/O, no settings."""
+"""Define sets of names and patterns, and decide which counters exist. This module uses no I/O and no settings."""
 
 from __future__ import annotations
 

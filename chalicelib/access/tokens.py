@@ -20,7 +20,7 @@ LEEWAY_S = 30
 #: The time after which keys are fetched again. An unknown key triggers an earlier fetch, at most every 30 seconds.
 REFRESH_S = 300
 
-#: The timeout of each of the two requests of a fetch. Both together are shorter than the function's timeout.
+#: The timeout of each of the two requests of a fetch. Together, they are shorter than the function's timeout.
 _WAIT_S = 3
 
 _RULES: Any = {"require": ["exp", "iss", "aud", "sub"], "enforce_minimum_key_length": True}

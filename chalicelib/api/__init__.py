@@ -1,1 +1,1 @@
-"""The HTTP edge: requests to commands and queries, results to responses, errors to problem documents."""
+"""Turn HTTP requests into commands and queries, results into responses, and errors into problem documents."""

@@ -1,4 +1,4 @@
-"""Text formats of the API: times, cursors and entity tags."""
+"""Parse and format the API's times, cursors and entity tags."""
 
 from __future__ import annotations
 

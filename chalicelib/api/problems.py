@@ -43,7 +43,7 @@ def render_errors(view: Callable[..., Response]) -> Callable[..., Response]:
 
 
 def render_chalice_error(response: Response) -> Response:
-    """Turn an error response that Chalice generates itself into a problem document. Leave other responses as is."""
+    """Turn an error response that Chalice itself generated into a problem document. Leave other responses unchanged."""
     status = response.status_code
     if status < 400 or response.headers.get("Content-Type") == PROBLEM_JSON:
         return response

@@ -115,7 +115,7 @@ def parse_event_id(text: str) -> str:
 
 
 def parse_moment(request: Request) -> int | None:
-    """Return the time in the parameter `at`, in ms since 1970, rounded down; None if there is no `at`."""
+    """Return the time in the parameter `at`, in ms since 1970, rounded down, or None if there is no `at`."""
     if "at" not in request.query:
         return None
     parse_parameters(request, ("at",))
@@ -198,7 +198,7 @@ def parse_limit(request: Request) -> int:
 
 
 def parse_cursor(request: Request) -> str | None:
-    """Return the position of the previous page's last row, decoded from the cursor; None for the first page."""
+    """Return the position of the previous page's last row, decoded from the cursor, or None for the first page."""
     cursor = _get_single(request.query, "cursor")
     if cursor is None:
         return None
@@ -210,7 +210,7 @@ def parse_cursor(request: Request) -> str | None:
 
 def _find_caller(context: Mapping[str, Any]) -> str | None:
     """
-    Return the caller that API Gateway authenticated, such as "jwt ann" or "api-key 8x2k1"; None if there is none.
+    Return the caller that API Gateway authenticated, such as "jwt ann" or "api-key 8x2k1", or None if there is none.
 
     Characters other than printable ASCII are escaped as in JSON. The middle of a long name is cut out.
     """
@@ -232,7 +232,7 @@ def _find_root(context: Mapping[str, str]) -> str:
     """
     Return the API's address relative to the request's URL: one `..` for each slash after the first segment.
 
-    Slashes at the end of the path count, too, although API Gateway ignores them.
+    Trailing slashes of the path also count, although API Gateway ignores them.
     """
     path = context.get("path", "")
     steps = context["resourcePath"].rstrip("/").count("/") - 1 + len(path) - len(path.rstrip("/"))
@@ -295,7 +295,7 @@ def _check_media_type(request: Request) -> None:
 def _parse_idempotency_key(request: Request) -> str | None:
     key = _get_single(request.headers, "idempotency-key")
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
-        raise InvalidRequestError("Idempotency-Key must be 1 to 255 printable ASCII characters.")
+        raise InvalidRequestError(f"Idempotency-Key must be 1 to 255 printable ASCII characters, got {quote(key)}.")
     return key
 
 

@@ -52,7 +52,7 @@ def render_counter(request: Request, counter: Counter, cache_control: str = "no-
 
 
 def render_past(request: Request, counter: Counter, at_ms: int) -> Response:
-    """Render 200 with the counter's state at a time, or 304 if the client already has it."""
+    """Render 200 with the counter's state at a given time, or 304 if the client already has it."""
     headers = {"ETag": formats.format_version_tag(counter.version), "Cache-Control": "no-cache"}
     return _render_unless_known(request, describe_past(counter, at_ms), headers)
 
@@ -135,9 +135,9 @@ def add_cors_headers(response: Response, allowed: tuple[str, ...], origin: str |
     """
     Let pages of the allowed origins read the response, whether a view or Chalice created it.
 
-    If several origins are allowed, `Access-Control-Allow-Origin` names the request's origin if it is one of them, else
-    the first of them. Browsers treat a different origin like a missing header. Even if a cache ignores `Vary`, pages of
-    the first origin can read the response to a request without an origin.
+    If several origins are allowed, `Access-Control-Allow-Origin` names the request's origin if it is one of them,
+    otherwise the first allowed origin. Browsers treat a different origin like a missing header. Even if a cache ignores
+    `Vary`, pages of the first origin can read the response to a request without an origin.
     """
     named = origin if origin in allowed else allowed[0]
     for name, value in make_cors_config(named).get_access_control_headers().items():
@@ -162,7 +162,7 @@ def make_private(text: str) -> str:
 
 
 def end_line(response: Response) -> Response:
-    """End the body with a newline, so that a terminal's next prompt starts on its own line. Empty bodies stay empty."""
+    """End the body with a newline, so that a terminal's next prompt starts on a new line. Empty bodies stay empty."""
     body = response.body if isinstance(response.body, str) else json.dumps(response.body, separators=(",", ":"))
     response.body = body if not body or body.endswith("\n") else f"{body}\n"
     return response

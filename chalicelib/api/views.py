@@ -1,4 +1,4 @@
-"""Views: wrap the functions of `app.py` that respond to requests."""
+"""Wrap the functions of `app.py` that respond to requests (views)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     View = Callable[..., Response]
 
-#: By the name of each view: the query parameters that it reads, and the module or package in `chalicelib.extras` that
+#: For each view, by its name: the query parameters that it reads, and the module or package in `chalicelib.extras` that
 #: it needs.
 PARAMETERS: dict[str, tuple[str, ...]] = {}
 FEATURES: dict[str, str] = {}
@@ -27,7 +27,7 @@ _received: ContextVar[Request] = ContextVar("received")
 
 
 def bind(request: Request) -> None:
-    """Make this the current request of the thread. Chalice keeps it on the app, which several threads may share."""
+    """Make this the current request of the thread. Chalice keeps the request on the app, which threads may share."""
     _received.set(request)
 
 

@@ -27,8 +27,8 @@ STREAM_SOURCE = "event log stream"
 _LONGEST_BODY_BYTES = 1_000_000
 _LONGEST_REASON = 1_000
 
-#: The characters that SQS rejects in a body (API reference, SendMessage): all but a subset of XML 1.0's characters.
-#: The pattern is compiled on first use, because that takes about 3 ms, too long for a cold start.
+#: The characters that SQS rejects in a body (API reference, SendMessage): all but a subset of XML 1.0's characters. The
+#: pattern is compiled on first use, because compiling it takes about 3 ms, too long for a cold start.
 _REJECTED = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 

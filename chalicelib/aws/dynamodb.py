@@ -1,4 +1,4 @@
-"""Requests that PynamoDB cannot express, and the translation of DynamoDB's errors into the project's own."""
+"""Send requests that PynamoDB cannot express, and translate DynamoDB's errors into the project's errors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class UnwritableItemError(ReadModelUnavailableError):
 
 @contextlib.contextmanager
 def translate_errors(error: type[UnavailableError]) -> Iterator[None]:
-    """Raise PynamoDB's errors in this block as `error`, with the original as the cause."""
+    """Raise PynamoDB's errors in this block as `error`, with the original error as the cause."""
     try:
         yield
     except PynamoDBException as cause:
@@ -70,7 +70,7 @@ def _describe(error: PynamoDBException) -> str:
 
 
 def error_code(error: PynamoDBException) -> str | None:
-    """Return DynamoDB's error code, or None if it did not respond."""
+    """Return DynamoDB's error code, or None if DynamoDB did not respond."""
     # PynamoDB's own property fails on a broken connection, whose response is None.
     response: Any = getattr(error.cause, "response", None) or {}
     code: str | None = response.get("Error", {}).get("Code")
@@ -86,7 +86,7 @@ def find(
     stale: bool = False,
 ) -> _Item | None:
     """
-    Return the item with this key, or None if it does not exist. This takes one read.
+    Return the item with this key, or None if it does not exist. The call takes one read.
 
     The read is strongly consistent. With `stale`, it is eventually consistent and costs half as much.
 
@@ -103,7 +103,7 @@ def find(
 
 def update(item: Model, actions: list[Action], condition: Condition | None, error: type[UnavailableError]) -> RawItem:
     """
-    Update the item if the condition holds, and return its new state. This takes one request.
+    Update the item if the condition holds, and return its new state. The call takes one request.
 
     Raises:
         RefusedError: the condition failed, or a transaction was in progress on the item.
@@ -157,7 +157,7 @@ def request(operation: str, error: type[UnavailableError], **parameters: Any) ->
 @contextlib.contextmanager
 def transact(error: type[UnavailableError]) -> Iterator[TransactWrite]:
     """
-    Commit the writes and checks that the block includes in one transaction. This takes one request.
+    Commit the writes and checks that the block includes in one transaction. The call takes one request.
 
     Raises:
         RefusedError: a condition failed, or a transaction was in progress on one of the items.

@@ -1,4 +1,4 @@
-"""Derive part keys and partition keys from the number of parts of this stage's counters: the setting SHARDS."""
+"""Derive part keys and partition keys from the setting SHARDS, the number of parts of each counter."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def format_partition(key: PartKey) -> str:
 
 
 def event_partition(counter_id: str, event_id: str) -> str:
-    """Return the partition of the log that holds this event."""
+    """Return the partition of the log that contains this event."""
     parts = count_parts()
     return counter_id if parts == 1 else f"{counter_id}#{choose_part(event_id, parts)}"
 

@@ -1,8 +1,9 @@
 """
-The SDK's session: timeouts of each attempt, and a deadline for all requests of an invocation.
+Create the SDK's session, with timeouts for each attempt, and a deadline for all requests of an invocation.
 
 Lambda kills a function that exceeds its timeout, and the client gets the gateway's error. The SDK retries each request,
-and a command or query may make many requests. So an attempt that may end after the function's timeout never starts.
+and a command or query may make many requests. Therefore, an attempt that might end after the function's timeout never
+starts.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ ATTEMPTS = 4
 #: The SDK's longest wait before an attempt: 1 s before the second attempt, doubled each time.
 LONGEST_PAUSE_S = 2 ** (ATTEMPTS - 2)
 
-#: The reserve for the longest last attempt, the wait before an attempt that never starts, and a second to respond.
+#: The time reserved for the longest last attempt, the wait before an attempt that never starts, and a second to
+#: respond.
 RESERVE_S = CONNECT_S + READ_S + LONGEST_PAUSE_S + 1
 
-#: The user agent, as it appears in CloudTrail. Otherwise, the SDK builds one for each request, which takes a seventh of
-#: a command's time.
+#: The user agent, as it appears in CloudTrail. Without it, the SDK would build a user agent for each request, which
+#: takes a seventh of a command's time.
 USER_AGENT = f"event-sourced-counter/{chalicelib.__version__} Botocore/{botocore.__version__}"
 
 _time_left_ms: ContextVar[Callable[[], int] | None] = ContextVar("time_left_ms", default=None)
@@ -61,7 +63,7 @@ def limit_time(received: Any) -> Iterator[None]:
 
 def create_session() -> Session:
     """
-    Return a session of the SDK. Its clients have this module's timeouts, and raise `OutOfTimeError` after the deadline.
+    Return an SDK session. Its clients have this module's timeouts, and raise `OutOfTimeError` after the deadline.
 
     Connections are kept for later requests; TCP keep-alive detects broken ones.
     """
@@ -80,7 +82,7 @@ def create_session() -> Session:
 
 
 def remaining_s() -> float | None:
-    """Return the seconds until no attempt may start any more: negative after that deadline, None outside Lambda."""
+    """Return the seconds left before the deadline for new attempts: negative after it, None outside Lambda."""
     time_left_ms = _time_left_ms.get()
     return None if time_left_ms is None else time_left_ms() / 1000 - RESERVE_S
 

@@ -34,7 +34,7 @@ def approximate_length(queue: str) -> int:
     """
     Return the approximate number of messages on the queue with this name.
 
-    Messages that a consumer has received, but not deleted, are included.
+    The number includes messages that a consumer has received but not deleted.
 
     Raises:
         QueueUnavailableError: SQS throttles or refuses the request, or does not respond.

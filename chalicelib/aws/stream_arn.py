@@ -81,7 +81,7 @@ def _check_stage(settings: Settings, command: str | None, profile: str | None) -
 
 
 def _find_shards(client: CloudFormationClient, stack: str) -> str | None:
-    """Return the value of SHARDS with which `provision` created the stage; None if the stack does not exist."""
+    """Return the value of SHARDS with which `provision` created the stage, or None if the stack does not exist."""
     try:
         outputs = client.describe_stacks(StackName=stack)["Stacks"][0].get("Outputs", [])
     except client.exceptions.ClientError as error:

@@ -1,5 +1,5 @@
 """
-The four tables as PynamoDB models, and the one client that they share.
+Define the four tables as PynamoDB models, which share one client.
 
 PynamoDB reads `Meta` once, on first use of a table, so the settings of the process determine the stage.
 """
@@ -125,7 +125,7 @@ class CheckpointItem(Model):
 
 
 class CatalogItem(Model):
-    """The only item of the catalog: sets of names and patterns. An empty set is a missing attribute in DynamoDB."""
+    """The only item of the catalog: sets of names and patterns. A missing attribute is an empty set."""
 
     class Meta:
         table_name = _settings.catalog_table
@@ -158,7 +158,7 @@ def client() -> BaseClient:
 
 
 def share_connection(*models: type[Model]) -> None:
-    """Let these models use the process's only connection. Safe to repeat."""
+    """Let these models use the process's only connection. The call is safe to repeat."""
     # By default, PynamoDB creates a client for each model, which takes longer than a request.
     for model in models:
         own = model._get_connection()

@@ -1,5 +1,5 @@
 """
-Badges: a counter's value as a small SVG image, with the style and parameter names of shields.io.
+Render a counter's value as a badge: a small SVG image with the style and parameter names of shields.io.
 
 Rendering is pure: no clock, fonts or network. A table of character widths replaces font metrics, and `textLength` makes
 programs with other fonts fit the text into the computed width.
@@ -19,7 +19,7 @@ from chalicelib.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The maximum size of an image in UTF-8.
+#: The maximum size of an image, in bytes of UTF-8.
 MAX_BYTES = 2048
 
 #: The colour names of shields.io.
@@ -206,7 +206,8 @@ def _parse_colour(name: str, text: str) -> str:
     if re.fullmatch(HEX_COLOUR, text):
         return (text if len(text) == 6 else "".join(digit * 2 for digit in text)).lower()
     raise InvalidRequestError(
-        f"{name} must be 3 or 6 hexadecimal digits such as 4c1 or 44cc11, without #, or one of {', '.join(COLOURS)}."
+        f"{name} must be 3 or 6 hexadecimal digits such as 4c1 or 44cc11, without #, or one of {', '.join(COLOURS)}, "
+        f"got {quote(text)}."
     )
 
 
@@ -222,7 +223,7 @@ def _fits(text: str) -> bool:
 
 
 def _measure(text: str, style: _Style, *, is_bold: bool) -> float:
-    """Return the width of a text in pixels. It is at least 1, even if the text consists of zero-width marks only."""
+    """Return the width of a text in pixels. The width is at least 1, even if the text has only zero-width marks."""
     width = sum(map(_character_width, text)) / 1000 * style.font_px * (_BOLD if is_bold else 1)
     return max(width, 1) + len(text) * style.spacing
 

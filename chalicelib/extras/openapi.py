@@ -1,4 +1,4 @@
-"""The API's OpenAPI document, as `ops.openapi` generated it at build time."""
+"""Render the API's OpenAPI document, which `ops.openapi` generates at build time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HEADERS = {"Content-Type": "application/json"}
 FILE = Path(__file__).with_name("openapi.json")
 
-#: Placeholders for settings of the stage.
+#: Placeholders for the stage's settings.
 MAX_INCREMENT = "<MAX_INCREMENT>"
 ALLOWED_ORIGIN = "<ALLOWED_ORIGIN>"
 
@@ -43,13 +43,14 @@ def render_document(
     """
     Render the document as JSON in one line, with the settings of the stage. `root` is the API's address.
 
-    `routes`, the application's routes, determine the callers of each operation. Default: anyone may call all of them.
+    `routes`, the application's routes, determine the callers of each operation. Default: anyone may call every
+    operation.
     """
     text = FILE.read_text(encoding="utf-8")
     for placeholder, value in ((MAX_INCREMENT, settings.max_increment), (ALLOWED_ORIGIN, settings.allowed_origin[0])):
         text = text.replace(json.dumps(placeholder), json.dumps(value))
     document = json.loads(text)
-    if len(settings.allowed_origin) > 1:  # API Gateway's own errors name any origin, or none
+    if len(settings.allowed_origin) > 1:  # API Gateway's own errors echo the request's origin, allowed or not
         document["components"]["headers"]["Access-Control-Allow-Origin"] = {"schema": {"type": "string"}}
     document["servers"][0]["url"] = root
     for path, methods in (routes or {}).items():

@@ -1,4 +1,4 @@
-"""A temporary SQLite database, so that large comparisons need little memory."""
+"""Provide a temporary SQLite database, so that large comparisons need little memory."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class TemporaryDatabase:
             yield from rows
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> None:
-        """Execute a statement without a result, in its own transaction."""
+        """Execute a statement without a result, in a separate transaction."""
         with self._lock, self._database:
             self._database.execute(statement, values)
 
     def insert(self, into: str, rows: Sequence[tuple[object, ...]], on_conflict: str = "IGNORE") -> None:
-        """Insert rows in one transaction. `on_conflict`, IGNORE or REPLACE, applies to rows whose key exists."""
+        """Insert rows in one transaction. `on_conflict`, IGNORE or REPLACE, applies to rows with existing keys."""
         with self._lock, self._database:
             self._database.executemany(f"INSERT OR {on_conflict} INTO {into}", rows)
 

@@ -73,8 +73,8 @@ def test_difference_is_reported_with_actual_and_expected_value(database, name):
     details = {difference.event_id: difference.detail for difference in verify_counters(name).differences}
 
     assert details == {
-        events[3].event_id: "its amount is 500, and the log says 8",
-        events[4].event_id: "its reason is 'none', and the log says 'counted twice by hand'",
+        events[3].event_id: "the amount is 500, but the log has 8",
+        events[4].event_id: "the reason is 'none', but the log has 'counted twice by hand'",
     }
 
 

@@ -1,1 +1,1 @@
-"""Optional: reports over the SQL read model, served at `/reports`."""
+"""Serve optional reports on the SQL read model at `/reports`."""

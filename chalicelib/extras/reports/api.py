@@ -89,7 +89,7 @@ def parse_request(settings: Settings, name: str, request: requests.Request) -> R
         raise InvalidRequestError(f"Report {name} requires {', '.join(sorted(missing))}.")
     response_format = given.get("format", JSON_FORMAT)
     if response_format not in FORMATS:
-        raise InvalidRequestError("format must be json or csv. Default: json.")
+        raise InvalidRequestError(f"format must be json or csv, got {formats.quote(response_format)}. Default: json.")
     counter_id = given.get("counter_id")
     start, end = _parse_time(given, "from"), _parse_time(given, "to")
     if start is not None and end is not None and start >= end:
@@ -142,7 +142,7 @@ def _parse_time(given: Mapping[str, str], name: str) -> Decimal | None:
     except ValueError as error:
         raise InvalidRequestError(
             f"{name} must be a day, such as 2023-11-14, or a time in RFC 3339, such as 2023-11-14T22:13:20Z or "
-            "2023-11-14T23:13:20.5+01:00. In a URL, write %2B for +."
+            f"2023-11-14T23:13:20.5+01:00, got {formats.quote(text)}. In a URL, write + as %2B."
         ) from error
 
 

@@ -1,9 +1,10 @@
 """
-The reports on the SQL read model: their names, descriptions, columns, order and parameters. The module contains no SQL.
+Define the reports on the SQL read model: their names, descriptions, columns, order and parameters.
 
 A report is a view of the same name, returned page by page. Its order is total, so the values of the ordering columns
 identify a row's position. A page starts after a position, so rows that were added since the previous page do not shift
-it. Names of reports, columns and parameters are a public interface. `queries` runs reports; `sql.schema` has the views.
+it. Names of reports, columns and parameters are a public interface. This module contains no SQL: `queries` runs
+reports, and `sql.schema` has the views.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class Report:
     A view that is returned page by page. `required` parameters have no default.
 
     If `step_ms` is set, `from` and `to` limit the first key to a time range, rounded to steps of this length. If
-    `has_moment`, the report takes a time `at`, and its rows have `since` <= `at` < `until`. A null `until` means that
-    the state is the current one.
+    `has_moment`, the report has a parameter `at`, and its rows have `since` <= `at` < `until`. A null `until` means
+    that the state is the current one.
     """
 
     name: str
@@ -190,9 +191,9 @@ _ALL = (
     ),
     _declare(
         "value_at",
-        "Value and version of each counter at a time, from the events that were recorded up to then, sorted by counter "
-        "id. The state lasts from its last event, at `since`, until the next event, at `until`, which is null for the "
-        "current state. Counters without events at that time are omitted.",
+        "Value and version of each counter at a given time, sorted by counter id. Only events recorded up to that time "
+        "are included. `since` is the time of the last of these events, and `until` is the time of the next event, or "
+        "null for the current state. Counters without such events are omitted.",
         "counter_id value version since until",
         "counter_id",
         has_moment=True,

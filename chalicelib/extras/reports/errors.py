@@ -1,4 +1,4 @@
-"""Errors of reports, with the problem documents that clients receive."""
+"""Define the errors of reports, with the problem documents that clients receive."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 Query one page of a report, in a read-only transaction, within the function's remaining time.
 
 All parameters are bound to the statement and never part of its text. Errors of SQLAlchemy and its drivers are raised as
-the project's own errors.
+the project's errors.
 """
 
 from __future__ import annotations

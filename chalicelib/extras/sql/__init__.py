@@ -1,1 +1,1 @@
-"""Optional: a SQL read model, for SQL queries. Enabled if `SQL_URL` is set."""
+"""Provide an optional read model for SQL queries. The setting `SQL_URL` enables it."""

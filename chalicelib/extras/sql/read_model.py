@@ -1,14 +1,14 @@
 """
-The SQL read model: create its schema, and count events in it, each exactly once.
+Create the schema of the SQL read model, and count each event in it exactly once.
 
 Each transaction counts up to `EVENTS_PER_TRANSACTION` events. It inserts the events whose rows do not exist yet, and
 adds their amounts to the counters. The primary key of a row, (counter id, event id), also identifies the event in the
-log. So duplicates, order and batch boundaries do not matter. The read model lags behind the log and can be rebuilt from
-it.
+log. Therefore, duplicates, order and batch boundaries do not matter. The read model lags behind the log and can be
+rebuilt from it.
 
-Errors of SQLAlchemy and its drivers are raised as the project's own errors. A `ReadModelUnavailableError` means that
-the database refuses the request or does not respond. A `ContendedError` means that every attempt conflicted with
-another transaction or lost its connection.
+Errors of SQLAlchemy and its drivers are raised as the project's errors. A `ReadModelUnavailableError` means that the
+database refuses the request or does not respond. A `ContendedError` means that every attempt conflicted with another
+transaction or lost its connection.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-#: A transaction of Aurora DSQL may write 3,000 rows and 10 MiB. An index entry counts as a row, so an event takes two
-#: rows, and its counter may take a third. (User guide, "Cluster quotas and database limits".)
+#: A transaction of Aurora DSQL may write at most 3,000 rows and 10 MiB. An index entry counts as a row, so an event
+#: takes two rows, and its counter may take a third. (User guide, "Cluster quotas and database limits".)
 EVENTS_PER_TRANSACTION = 500
 
 _TRIES = 12
@@ -55,7 +55,8 @@ _TRIES = 12
 #: The longest wait for a lock or a connection. All attempts together take less than the function's timeout.
 _WAIT_S = 2
 
-#: For servers. A connection can break while a function is frozen. These arguments detect that within seconds.
+#: The driver's arguments for database servers. A connection can break while a function is frozen. These arguments
+#: detect that within seconds.
 _CONNECT_ARGS = {
     "connect_timeout": _WAIT_S,
     "tcp_user_timeout": 3000,
@@ -95,7 +96,7 @@ def count(events: Iterable[Event], _likely_counted: Collection[str] = ()) -> fro
 
 
 def count_rows(rows: Iterable[Row], engine: Engine) -> frozenset[tuple[str, str]]:
-    """Count the events of these rows as `count` does, in the database of this engine."""
+    """Count the events of these rows in this engine's database; see `count`."""
     by_key = {row[:2]: row for row in rows}
     # All workers use the same order, so that no two transactions wait for each other.
     ordered = [by_key[key] for key in sorted(by_key)]
@@ -135,7 +136,7 @@ def get_size() -> int:
 
 
 def make_schema(url: str) -> None:
-    """Create or update the tables and views in the database at this URL. Safe to repeat."""
+    """Create or update the tables and views in the database at this URL. The call is safe to repeat."""
     with open_engine(url) as engine:
         if engine.dialect.name == "sqlite":
             # With WAL, readers do not block writers. The file stores this setting.
@@ -197,7 +198,8 @@ def add(connection: Connection, rows: list[Row]) -> frozenset[tuple[str, str]]:
     """
     Insert the rows whose keys do not exist, and add their amounts to the totals. Return the keys of the inserted rows.
 
-    Each key must occur once. Raises the driver's errors; the caller, which opened the transaction, translates them.
+    Each key must occur once. The driver's errors are raised unchanged; the caller, which opened the transaction,
+    translates them.
     """
     insert: Any = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     key = (event_rows.c.counter_id, event_rows.c.event_id)
@@ -241,7 +243,7 @@ def _group_by_counter(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 def fetch(engine: Engine, statement: Executable) -> list[Any]:
-    """Execute a statement in its own transaction, and return its rows; see `run_in_transaction`."""
+    """Execute a statement in a separate transaction, and return its rows; see `run_in_transaction`."""
 
     def work(connection: Connection) -> list[Any]:
         result = connection.execute(statement)
@@ -283,7 +285,7 @@ def run_in_transaction(
 
 
 def _dsql_engine(address: URL) -> Engine:
-    """Return an engine. Each of its connections uses a new token, made from AWS credentials, as its password."""
+    """Return an engine for Aurora DSQL. Each connection's password is a new token, generated from AWS credentials."""
     from aurora_dsql_sqlalchemy import create_dsql_engine  # noqa: PLC0415  (packaged only for Aurora DSQL)
 
     engine: Engine = create_dsql_engine(

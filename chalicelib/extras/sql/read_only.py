@@ -1,5 +1,5 @@
 """
-Read the SQL read model, in transactions in which the database refuses every write.
+Read the SQL read model in transactions in which the database refuses every write.
 
 SQLite opens the file read-only. Such a connection could still create other files, with `ATTACH` or `VACUUM INTO`, so an
 authorizer also denies every action that is not a read. On a server, the transaction is READ ONLY; after its first
@@ -39,10 +39,10 @@ _CANCEL_AGAIN_S = 0.2
 #: SQLite's longest wait for a lock.
 _WAIT_S = 2
 
-#: SQLite's authorizer actions of statements that only read.
+#: SQLite's authorizer actions for statements that only read.
 _READS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 
-#: Pragmas that only describe the schema. Others change the connection or the file.
+#: Pragmas that only describe the schema. Other pragmas change the connection or the file.
 _PRAGMAS = frozenset({"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"})
 
 #: SQLite instructions between checks of the deadline: a few thousand checks per second.
@@ -55,11 +55,12 @@ def engine_at(url: str) -> Engine:
         address = URL.create("sqlite", database=file.as_uri(), query={"mode": "ro", "uri": "true"})
         return create_engine(address, connect_args={"timeout": _WAIT_S})
     server = read_model.engine_at(url)
-    # Before SQLAlchemy's own listener, which queries the server; and on checkout, for a connection from the pool.
+    # Call `_watch` before SQLAlchemy's own listener, which queries the server. Also call it when a pooled connection is
+    # checked out.
     event.listen(server, "connect", _watch, insert=True)
     event.listen(server, "checkout", lambda driver_connection, record, _: _watch(driver_connection, record))
     engine = server.execution_options(postgresql_readonly=True)
-    if engine.dialect.name == "auroradsql":  # it only has snapshot isolation
+    if engine.dialect.name == "auroradsql":  # it has only snapshot isolation
         return engine
     return engine.execution_options(isolation_level="REPEATABLE READ")
 
@@ -73,9 +74,9 @@ def file_at(url: str) -> Path | None:
 @contextlib.contextmanager
 def open_snapshot(engine: Engine, timeout_s: float) -> Iterator[Connection]:
     """
-    Provide a read-only transaction on one snapshot. Connecting and all statements end within `timeout_s`.
+    Provide a read-only transaction on one snapshot. The connection attempt and all statements end within `timeout_s`.
 
-    The transaction has its own connection, which is closed at the end. SQLite and PostgreSQL enforce the timeout
+    The transaction uses a separate connection, which is closed at the end. SQLite and PostgreSQL enforce the timeout
     themselves. Aurora DSQL has no such setting, so a thread cancels the running statement. If a server does not react,
     the connection is closed a second later.
 

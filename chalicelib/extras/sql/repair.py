@@ -1,5 +1,5 @@
 """
-Repair the SQL read model in place, from the staged log, while workers count events and clients query.
+Repair the SQL read model in place, from the staged log, while workers count events and clients send queries.
 
 A worker inserts rows and adds their amounts to the counter's totals in one transaction. A correction writes to the
 counter first, which locks the counter until the correction ends, so its later reads stay valid. No transaction makes a
@@ -39,7 +39,8 @@ def repair_all(comparison: RowComparison, advance: Callable[[int], None] = lambd
     """
     Correct the rows of a comparison's counters according to the log, and their totals according to the rows.
 
-    Calls `advance` with the number of events counted. Safe to repeat, and to run while any number of workers count.
+    Call `advance` with the number of events counted. The repair is safe to repeat, and to run while any number of
+    workers count events.
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError, ContendedError, PartlyCountedError: DynamoDB or the database
@@ -74,7 +75,7 @@ def recompute(engine: Engine, counter_id: str) -> None:
 
     def work(connection: Connection) -> None:
         _lock(connection, counter_id)
-        # In a second statement, because a statement that waits for a lock sees the rows as they were before the wait.
+        # Use a second statement, because a statement that waits for a lock sees the rows as they were before the wait.
         sums = select(*rows.select_sums()).where(events.c.counter_id == counter_id)
         high, low, number = connection.execute(sums).one()
         connection.execute(_update(counter_id).values(value=rows.add_halves(high, low), version=number))

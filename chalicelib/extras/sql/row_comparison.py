@@ -1,4 +1,4 @@
-"""Compare the rows of the SQL read model with the log, and its totals with its rows; see `verifier`."""
+"""Compare the SQL read model's rows with the log, and its totals with its rows; see `verifier`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 #: Events or counters in one request.
 _AT_ONCE = 100
 
-#: Rows that are corrected or read at once. A replaced row is deleted and inserted, each with its index entry. So it
-#: takes 4 of the 3,000 rows that a transaction of Aurora DSQL may write.
+#: The number of rows that are read or corrected at once. Replacing a row means deleting and inserting it and its index
+#: entry. It takes 4 of the 3,000 rows that a transaction of Aurora DSQL may write.
 ROWS_AT_ONCE = 100
 
 _STAGED_AT_ONCE = 1000
 
-#: The staged rows, with the key of the log's events, and the names of counters, which may have no rows.
+#: The staged rows, with the same key as the log's events, and the names of counters, some of which have no rows.
 _SCHEMA = (
     "CREATE TABLE kept (counter_id, part, id, type, amount, recorded_at_ms, reason, "
     "PRIMARY KEY (counter_id, part, id)) WITHOUT ROWID",
@@ -42,8 +42,8 @@ FROM logged AS l LEFT JOIN kept USING (counter_id, part, id)
 WHERE kept.id IS NULL AND l.recorded_at_ms >= ? ORDER BY counter_id
 """
 
-#: Each wrong row, with the values that the log has for it. An unreadable event matches any row. Because of the LIMIT,
-#: SQLite evaluates each kind once.
+#: Each wrong row, with the values of its event in the log. An unreadable event matches any row. `LIMIT -1` keeps SQLite
+#: from flattening the subquery, so it evaluates the CASE once per row.
 _WRONG = f"""
 SELECT * FROM (SELECT counter_id, id, r.type, r.amount, r.recorded_at_ms, r.reason, CASE
     WHEN u.id IS NOT NULL THEN NULL
@@ -91,7 +91,7 @@ class RowComparison:
         self._db.insert("kept VALUES (?, ?, ?, ?, ?, ?, ?)", [(*self._key(row), *row[2:]) for row in rows], "REPLACE")
 
     def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
-        """Look again for the row of each uncounted event from `oldest_ms` on. Return the number of pending events."""
+        """Check again whether each uncounted event since `oldest_ms` has a row. Return the number of pending events."""
         young = 0
         for chunk in split_into_chunks(self.missing(oldest_ms), _AT_ONCE):
             current = self._read_again(chunk)
@@ -124,14 +124,15 @@ class RowComparison:
         return (name for (name,) in self._db.rows(_NAMES))
 
     def missing(self, oldest_ms: int = 0) -> Iterator[Row]:
-        """Yield, as rows, the log's events from `oldest_ms` on that the read model lacks, grouped by counter."""
+        """Yield the events since `oldest_ms` that the read model lacks, as rows grouped by counter."""
         return (_to_row(columns) for columns in self._db.rows(_MISSING, (oldest_ms,)))
 
     def find_wrong(self) -> Iterator[tuple[str, list[Row]]]:
         """
-        Yield a kind of difference, and up to `ROWS_AT_ONCE` rows of one counter that have it, with the log's values.
+        Yield a kind of difference, and up to `ROWS_AT_ONCE` rows of one counter that have it.
 
-        Rows without an event have no values. Events that were recorded after the log was staged are read and staged.
+        Each row has the values of its event in the log. Rows without an event have no values. Events that were recorded
+        after the log was staged are read and staged.
 
         Raises:
             LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -166,7 +167,7 @@ def _to_row(columns: Sequence[object]) -> Row:
 
 def _describe_difference(logged: Row, current: Row) -> str:
     return "; ".join(
-        f"its {column} is {value!r}, and the log says {expected!r}"
+        f"the {column} is {value!r}, but the log has {expected!r}"
         for column, value, expected in zip(current._fields, current, logged, strict=True)
         if value != expected
     )

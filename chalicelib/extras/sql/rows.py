@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Engine, Select
 
-#: Rows in one page.
+#: Rows per page.
 _PAGE = 2000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: A sum of 64-bit integers may need more than 64 bits, and then SQLite's sum fails. So the high and low halves of the
-#: integers are summed separately.
+#: A sum of 64-bit integers may need more than 64 bits, and then SQLite's sum fails. Therefore, the high and low halves
+#: of the integers are summed separately.
 _HALF = 2**32
 
 
 def scan(engine: Engine, counter_id: str | None = None) -> Iterator[Row]:
-    """Yield the rows of all counters, or of one, in order of key. Each page is read in its own transaction."""
+    """Yield the rows of all counters, or of one, in order of key. Each page is read in a separate transaction."""
     query = _select_rows()
     if counter_id is not None:
         query = query.where(events.c.counter_id == counter_id)
@@ -39,13 +39,17 @@ def scan(engine: Engine, counter_id: str | None = None) -> Iterator[Row]:
 
 
 def find(engine: Engine, keys: Collection[tuple[str, str]]) -> list[Row]:
-    """Return the rows with these keys (counter id, event id), unordered. Meant for a few hundred keys."""
+    """
+    Return the rows with these keys, in no particular order.
+
+    A key is (counter id, event id). Pass at most a few hundred keys.
+    """
     query = _select_rows().where(tuple_(events.c.counter_id, events.c.event_id).in_(list(keys)))
     return [*map(_to_row, read_model.fetch(engine, query))]
 
 
 def scan_counter_ids(engine: Engine) -> Iterator[str]:
-    """Yield the counters that have totals, in order. Each page is read in its own transaction."""
+    """Yield the counters that have totals, in order. Each page is read in a separate transaction."""
     return (name for (name,) in _scan(engine, select(counters.c.counter_id), counters.c.counter_id))
 
 
@@ -55,7 +59,7 @@ def has_counter(engine: Engine, counter_id: str) -> bool:
 
 
 def read_totals(engine: Engine, counter_ids: Collection[str]) -> dict[str, Totals]:
-    """Return the stored totals of these counters and the totals of their rows, from one snapshot: in one statement."""
+    """Return the stored totals of these counters and the totals of their rows. One statement reads one snapshot."""
     totals = select(
         literal(0).label("of"),
         counters.c.counter_id,
@@ -75,7 +79,7 @@ def compare_totals(counter_id: str, totals: Totals) -> Difference | None:
     """Return the difference between a counter's totals and its rows. A counter without rows must have no totals."""
     if totals.value is not None and totals.number == 0:
         return Difference(
-            EMPTY, counter_id, f"its value is {totals.value} at version {totals.version}, but it has no rows"
+            EMPTY, counter_id, f"the value is {totals.value} at version {totals.version}, but the counter has no rows"
         )
     return totals.compare(counter_id, "rows")
 
@@ -92,7 +96,7 @@ def add_halves(high: int | None, low: int | None) -> int:
 
 
 def _scan(engine: Engine, query: Select[Any], *key: ColumnElement[Any]) -> Iterator[Any]:
-    """Yield the results in the order of this key, which must be their first columns."""
+    """Yield the results in the order of this key. Its columns must be the first columns of the query."""
     query = query.order_by(*key).limit(_PAGE)
     after = None
     while page := read_model.fetch(engine, query if after is None else query.where(tuple_(*key) > after)):

@@ -1,9 +1,9 @@
 """
-The schema of the SQL read model: events as rows, counters, and views for common questions.
+Define the schema of the SQL read model: a row per event, a row per counter, and views for common questions.
 
 The schema works in SQLite, PostgreSQL and Aurora DSQL; `read_model` writes to it. There are no foreign keys and no
-sequences. Numbers are integers, never floats. Times have milliseconds; days and weeks are in UTC, and weeks start on
-Monday. Names of tables, views and columns are a public interface: users' SQL depends on them.
+sequences. Numbers are integers, never floats. Times have millisecond precision; days and weeks are in UTC, and weeks
+start on Monday. Names of tables, views and columns are a public interface: users' SQL depends on them.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def _select_growth() -> Select[Any]:
         week.c.total,
         events_before.label("events_before"),
         (week.c.events - events_before).label("growth"),
-        # A division of integers rounds towards 0. The result is NULL if there was no event the week before.
+        # Integer division rounds towards 0. The result is NULL if there was no event the week before.
         (100 * (week.c.events - before.c.events)).op("/")(before.c.events).label("growth_percent"),
     ).select_from(week.outerjoin(before, is_before))
 
@@ -240,7 +240,7 @@ views = (
 
 
 def list_statements(dialect: str) -> Iterator[ExecutableDDLElement]:
-    """Yield the statements that create or update the schema. Run each in its own transaction, in order."""
+    """Yield the statements that create or update the schema. Run each statement in a separate transaction, in order."""
     for table in tables:
         yield CreateTable(table, if_not_exists=True)
         for index in table.indexes:
