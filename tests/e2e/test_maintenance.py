@@ -86,7 +86,7 @@ def test_wrong_value_is_reported_and_repaired(client, counter_id):
     right = ops("verify", "--stage", "local", "--counter", counter_id)
 
     assert wrong.returncode == 1
-    assert f"{counter_id}: value too high: it is 11, but its entries add up to 10" in wrong.stdout
+    assert f"{counter_id}: value too high: the value is 11, but the entries add up to 10" in wrong.stdout
     assert (rebuilt.returncode, json.loads(rebuilt.stdout)["corrected"]) == (0, {"value too high": 1})
     assert right.returncode == 0
     assert client.counter(counter_id)["value"] == 10

@@ -291,7 +291,7 @@ def test_difference_in_either_projection_is_reported_with_its_name(pipeline, sec
     assert (both.holds, both.facts["holds"], both.facts["sql"]["holds"]) == (False, True, False)
     assert (first.holds, "sql" in first.facts) == (True, False)
     assert (other.holds, other.facts.keys(), other.facts["sql"]["events"]) == (False, {"sql"}, 3)
-    assert "value too high: it is 8, but its rows add up to 7" in both.text
+    assert "value too high: the value is 8, but the rows add up to 7" in both.text
 
 
 def test_verify_of_the_whole_stage_compares_both_projections(pipeline, second):

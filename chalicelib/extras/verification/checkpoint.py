@@ -1,4 +1,4 @@
-"""The checkpoint of a scheduled job, kept between its runs."""
+"""Load and save the checkpoint of a scheduled job, which is kept between runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from chalicelib.errors import ReadModelUnavailableError
 
 def load(job: str) -> dict[str, Any]:
     """
-    Return the state that this job saved last; empty if it is missing or unreadable. This takes one read.
+    Return the state that this job last saved, or an empty state if it is missing or unreadable.
+
+    The call takes one read.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -27,7 +29,7 @@ def load(job: str) -> dict[str, Any]:
 
 def save(job: str, state: dict[str, Any]) -> None:
     """
-    Replace the state that this job saved before. This takes one write.
+    Replace the state that this job last saved. The call takes one write.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.

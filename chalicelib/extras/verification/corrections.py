@@ -1,5 +1,5 @@
 """
-Writes that only `rebuild` uses. All but `delete_stray` are conditional.
+Correct the read model for `rebuild`. All writes except `delete_stray` are conditional.
 
 If the condition of a write does not hold, nothing is written and the function raises a `ChangedError`. If DynamoDB
 throttles or refuses the request, or does not respond, the function raises a `ReadModelUnavailableError`, and the
@@ -46,11 +46,11 @@ def correct(  # noqa: PLR0913  (a correction needs only some of them)
     absent_end_ms: int | None = None,
 ) -> None:
     """
-    Write pages, each on its own condition, and change the part's item, all or nothing. This takes one request.
+    Write pages, each on its own condition, and change the part's item, all or nothing. The call takes one request.
 
-    `value` and `version` are added to the item's. `recent` and `archived_until_ms` replace the item's, unless they are
-    None. The item must still have this `revision` and this `amended`, unless they are None. With revision 0, the item
-    must not exist. No archive page may end at `absent_end_ms`.
+    `value` and `version` are added to the item's totals. `recent` and `archived_until_ms` replace those of the item,
+    unless they are None. The item must still have this `revision` and this `amended`, unless they are None. With
+    revision 0, the item must not exist. No archive page may end at `absent_end_ms`.
     """
     item = CounterItem
     actions: list[Action] = [
@@ -87,7 +87,7 @@ def _build_condition(revision: int | None, amended: int | None) -> Condition | N
 
 
 def replace_damaged_item(stored: RawItem, part: Part) -> None:
-    """Replace a counter's item that cannot be decoded, if its revision, possibly damaged, is unchanged."""
+    """Replace a counter's item that cannot be decoded, if its revision, which may be damaged, is unchanged."""
     new = CounterItem(
         part.key.counter_id,
         part.key.part,
@@ -104,7 +104,7 @@ def replace_damaged_item(stored: RawItem, part: Part) -> None:
 
 def replace_damaged_page(key: PartKey, start_ms: int, end_ms: int) -> None:
     """
-    Replace an archive page with an empty page from `start_ms` to the same end. This takes two requests.
+    Replace an archive page with an empty page from `start_ms` to the same end. The call takes two requests.
 
     The condition: the page exists and cannot be decoded.
     """
@@ -117,12 +117,12 @@ def replace_damaged_page(key: PartKey, start_ms: int, end_ms: int) -> None:
 
 
 def delete(stored: RawItem) -> None:
-    """Delete a counter's item or an archive page, if its revision, possibly damaged, is unchanged."""
+    """Delete a counter's item or an archive page, if its revision, which may be damaged, is unchanged."""
     _request("delete_item", stored, Key=_key(stored), **_revision_check(stored))
 
 
 def delete_stray(stored: RawItem) -> None:
-    """Delete a counter's item or an archive page whose key is invalid. Safe to repeat."""
+    """Delete a counter's item or an archive page whose key is invalid. The call is safe to repeat."""
     _request("delete_item", stored, Key=_key(stored))
 
 
@@ -135,7 +135,7 @@ def read_page(key: PartKey, end_ms: int) -> RawItem:
 
 
 def read_integer(stored: RawItem, name: str) -> int | None:
-    """Return an integer attribute of an item that may be damaged; None if the attribute is not an integer."""
+    """Return an integer attribute of an item that may be damaged, or None if it is not an integer."""
     text = stored.get(name, {}).get("N", "")
     return int(text) if re.fullmatch("-?[0-9]+", text) else None
 
@@ -166,7 +166,7 @@ def _key(stored: RawItem) -> RawItem:
 
 
 def _revision_check(stored: RawItem) -> dict[str, Any]:
-    """Return the condition that an item still has the revision, possibly damaged, with which it was read."""
+    """Return the condition that an item still has the revision with which it was read, even if that is damaged."""
     if "revision" not in stored:
         return {"ConditionExpression": "attribute_not_exists(revision)"}
     return {

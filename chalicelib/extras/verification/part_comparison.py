@@ -45,7 +45,7 @@ _YOUNG_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The segments to compare. Each function reads one segment; segments of the same kind are read concurrently."""
+    """The segments to compare. Each function reads one segment. Segments of the same kind are read concurrently."""
 
     parts: Segments
     pages: Segments
@@ -100,7 +100,7 @@ class PartComparison:
             verifier.run_in_parallel(self._add_items, segments, advance)
 
     def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
-        """Look again for the entry of each uncounted event from `oldest_ms` on. Return the number of pending events."""
+        """Check again for an entry of each uncounted event since `oldest_ms`. Return the number of pending events."""
         young = 0
         if self._lagging is None:
             self._lagging = [key for key in self.db.parts() if next(self.db.missing(key), None) is not None]
@@ -128,7 +128,7 @@ class PartComparison:
 
     def report_part(self, key: PartKey, young_from_ms: int) -> None:
         """Report the differences of one part. If the part seems to differ, settle it first."""
-        # Twice, because a query may see only some items of a transaction that is being committed.
+        # Try twice, because a query may see only some items of a transaction that is being committed.
         for _ in range(2):
             if next(find_differences(self.db, key), None) is not None and settle(self.db, key) is None:
                 self.report.add(Difference(kinds.UNSETTLED, key.counter_id, "it changed each time it was read"))
@@ -152,8 +152,8 @@ def settle(db: StagingDb, key: PartKey) -> RawItem | None:
 
     Counting and corrections raise the item's revision. If the revision is the same before and after the pages are read,
     the snapshot is consistent. Otherwise, read the part again, except for pages that are unchanged according to
-    `amended`. Returns None if the part changed at every attempt. Events that were counted after the log was staged are
-    looked up in the log. If an event is uncounted, a purge of the part is looked up, too.
+    `amended`. Return None if the part changed at every attempt. Look up in the log events that were counted after the
+    log was staged. If an event is uncounted, also look up a purge of the part.
     """
     unchanged_until_ms, amended = NOTHING_ARCHIVED, None
     for _ in retries.with_backoff(_SETTLE_TRIES):
@@ -211,7 +211,7 @@ def describe_stray(item: RawItem) -> Difference:
 
 
 def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
-    """For entries of the part whose events are not staged, look the events up in the log and stage them."""
+    """Look up the events of the part's entries in the log, unless they are staged already, and stage them."""
     if not is_counter_id(key.counter_id):
         return
     young_from_ms = clock.now_ms() - _YOUNG_MS

@@ -1,4 +1,4 @@
-"""The purges that a scan of the log encounters."""
+"""Track the purges that a scan of the log finds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 class PurgeTracker:
     """
-    Check, for a scan of one segment of the log, whether each event is void.
+    Check whether each event in a scan of one segment of the log is void.
 
     In the log's order, the purges of a partition come before its other events. If the scan starts `after` a position
     within a partition, that partition's purges are read first.

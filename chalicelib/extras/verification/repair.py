@@ -1,12 +1,12 @@
 """
-Repair the read model in place, from the log, while workers count events and clients query.
+Repair the read model in place, from the log, while workers count events and clients send queries.
 
-Each correction is one conditional write, decided from a consistent snapshot of the part (`part_comparison.settle`). If
-a concurrent writer has changed the part, nothing is written and the part is read again. If the repair is interrupted at
+Each correction is one conditional write, based on a consistent snapshot of the part (`part_comparison.settle`). If a
+concurrent writer has changed the part, nothing is written and the part is read again. If the repair is interrupted at
 any point, running it again completes it.
 
-Entries are corrected first, and the totals last, in one step: queries return the old value, then the correct value. If
-the totals match the entries, missing events are counted as a worker counts them, oldest first.
+Entries are corrected first, and the totals last, in one step: queries return the old value, then the correct value.
+Once the totals match the entries, missing events are counted in the same way as by a worker, oldest first.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _REMOVED_AT_ONCE = 10_000
 
 def repair_all(comparison: PartComparison, advance: Callable[[int], None] = lambda _: None) -> Repaired:
     """
-    Delete a comparison's strays, then repair each staged part that differs, several concurrently; see `repair`.
+    Delete a comparison's strays, then repair the staged parts that differ, several of them concurrently; see `repair`.
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
@@ -80,8 +80,8 @@ def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda 
     """
     Repair one part of a counter according to the staged log.
 
-    Returns the number of differences before the repair, by kind, including uncounted events. Calls `advance` with the
-    number of events counted. Safe to repeat, and to run while any number of workers count.
+    Return the number of differences before the repair, by kind, including uncounted events. Call `advance` with the
+    number of events counted. The repair is safe to repeat, and to run while any number of workers count events.
 
     Raises:
         ContendedError: the part changed at every attempt. It may be partly corrected: run the repair again.
@@ -129,7 +129,7 @@ def _correct_totals(db: StagingDb, part: Part, doubtful: list[tuple[int, int]]) 
 
     Events counted in the meantime change totals and entries equally, so the difference stays the same. But a page that
     was read too early causes a difference that soon disappears. So the totals are corrected once the same difference
-    occurs twice in a row; `doubtful` holds the previous one.
+    occurs twice in a row; `doubtful` contains the previous difference.
     """
     totals = db.totals(part.key)
     value, version = totals.sum - part.value, totals.number - part.version
@@ -244,9 +244,9 @@ def _execute_without_totals(plan: Plan, part: Part) -> None:
 
 def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) -> bool:
     """
-    Count missing events as a worker does, oldest first. Return whether all of them were still uncounted.
+    Count missing events like a worker, oldest first. Return whether all of them were still uncounted.
 
-    If not, a worker counted some in the meantime, or a page was read too early, and the part must be read again.
+    If not, a worker counted some of them in the meantime, or a page was read too early: read the part again.
     """
     counted = total = 0
     for chunk in split_into_chunks(db.missing(key), ENTRIES_PER_PLAN):

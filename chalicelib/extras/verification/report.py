@@ -1,4 +1,4 @@
-"""The result of a comparison: differences by kind, and the numbers of compared items."""
+"""Collect the result of a comparison: differences by kind, and the numbers of compared items."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PURGED_ROW = "row of a purged event"
 EMPTY = "counter without events"
 UNSETTLED = "counter that changes too fast to compare its totals"
 
-#: The most differences that a report lists. Its `numbers` include all.
+#: The maximum number of differences that a report lists. The report's `numbers` include all of them.
 _LISTED = 100
 
 
@@ -61,9 +61,11 @@ class Totals(NamedTuple):
         value, version = self.value or 0, self.version or 0
         if value != self.sum:
             kind = TOO_LOW if value < self.sum else TOO_HIGH
-            return Difference(kind, counter_id, f"it is {value}, but its {unit} add up to {self.sum}")
+            return Difference(kind, counter_id, f"the value is {value}, but the {unit} add up to {self.sum}")
         if version != self.number:
-            return Difference(WRONG_VERSION, counter_id, f"it is {version}, but there are {self.number} {unit}")
+            return Difference(
+                WRONG_VERSION, counter_id, f"the version is {version}, but the counter has {self.number} {unit}"
+            )
         return None
 
 
@@ -72,9 +74,9 @@ class Report:
     """
     The numbers of compared items, and the differences.
 
-    `pending` events are uncounted and younger than the allowed lag; `lag_s` is the age of the oldest uncounted event.
-    `entries` is the number of the read model's entries; texts for operators call them by the word in `unit`. `numbers`
-    counts all differences by kind, and `differences` contains the first of them.
+    `pending` is the number of uncounted events that are younger than the allowed lag; `lag_s` is the age of the oldest
+    uncounted event. `entries` is the number of the read model's entries; `unit` is the word for them in texts for
+    operators. `numbers` counts all differences by kind, and `differences` contains the first of them.
     """
 
     unit: str = "entries"
@@ -100,7 +102,7 @@ class Report:
             self.differences.append(difference)
 
     def add_uncounted(self, counter_id: str, event: Entry, young_from_ms: int) -> None:
-        """Add an uncounted event: as pending if it is young, else as a difference."""
+        """Add an uncounted event: as pending if it is young, otherwise as a difference."""
         age_s = (clock.now_ms() - event.recorded_at_ms) / 1000
         self.lag_s = max(self.lag_s, age_s)
         if event.recorded_at_ms >= young_from_ms:

@@ -1,5 +1,5 @@
 """
-The scheduled check: in each run, check a section of the log and a section of the read model, and count missed events.
+Check a section of the log and a section of the read model in each run, and count missed events.
 
 Two walks continue from run to run, so that every event and counter is checked in turn, even if a counter is large:
 
@@ -84,7 +84,7 @@ class Checked:
 
 @dataclass(slots=True)
 class _Walks:
-    """The progress of both walks. `log` and `counter` are the keys after which to continue; empty: from the start."""
+    """The progress of both walks. `log` and `counter` are the keys after which to continue, or empty at the start."""
 
     log: dict[str, str] = field(default_factory=dict)
     counter: dict[str, Any] = field(default_factory=dict)
@@ -97,8 +97,8 @@ def check(now_s: int) -> Checked:
     """
     Check the next section of the log and the next section of the read model, and count missed events.
 
-    The reads cost about as much as reading `CHECK_EVENTS` events of the log; each walk gets half. Safe to run
-    concurrently or to interrupt: the next run continues from the last saved checkpoint.
+    The reads cost about as much as reading `CHECK_EVENTS` events of the log; each walk gets half of them. The check is
+    safe to run concurrently or to interrupt: the next run continues from the last saved checkpoint.
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError, QueueUnavailableError, ContendedError: AWS throttles or refuses
@@ -218,7 +218,7 @@ def _compare(sizes: dict[PartKey, int], at_most: int, young_from_ms: int, report
     """
     Compare these parts with the log, and count their missed events. Return the number of newly counted events.
 
-    `sizes` gives the estimated cost of each part, in events. Reads up to `at_most` events of each part.
+    `sizes` gives the estimated cost of each part, in events. Read up to `at_most` events of each part.
     """
     repaired = 0
     scope = select_parts(sizes)
@@ -294,7 +294,7 @@ def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
 
 
 def _is_chain(pages: list[Page], end_ms: int) -> bool:
-    """Check whether the first page starts at `end_ms`, and each other page where the previous page ends."""
+    """Check whether the first page starts at `end_ms`, and every other page starts where the previous page ends."""
     ends = [end_ms, *(page.end_ms for page in pages)]
     return bool(pages) and all(page.start_ms == end for page, end in zip(pages, ends, strict=False))
 
@@ -313,7 +313,7 @@ def _count_missed(key: PartKey, missed: frozenset[Entry]) -> frozenset[Entry]:
 def _group_by_part(
     events: Iterable[Event | Unreadable], purges: PurgeTracker, before_ms: int
 ) -> dict[PartKey, frozenset[Entry]]:
-    """Return the entries of events that were recorded before a time, by part, without void events."""
+    """Return the entries of events that were recorded before a time, without void events, grouped by part."""
     by_part: dict[PartKey, set[Entry]] = defaultdict(set)
     for event in log_reader.skip_unreadable(events):
         if not purges.is_void(event) and event.recorded_at_ms < before_ms:

@@ -1,4 +1,4 @@
-"""The temporary database in which the log is compared with read models, and the queries on parts of counters."""
+"""Stage the log and the parts of counters in a temporary database, and query the database for differences."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ SELECT recorded_at_ms, id, amount FROM logged AS l WHERE (counter_id, part) = (?
 """
 
 #: A page covers the times after the end of the previous page, so if an entry has several copies, only the copy in the
-#: earliest page can be right. Because of the LIMIT, SQLite evaluates each reason once.
+#: earliest page can be right. `LIMIT -1` keeps SQLite from flattening the subquery, so it evaluates each reason once
+#: per entry.
 _WRONG = f"""
 SELECT * FROM (SELECT recorded_at_ms, id, amount, page, coalesce(kind, CASE
     WHEN page <> {SEEN} AND EXISTS (SELECT 1 FROM judged AS o WHERE (o.counter_id, o.part, o.id) = (?1, ?2, c.id)
@@ -145,7 +146,7 @@ class StagingDb(TemporaryDatabase):
         self.insert("recorded VALUES (?, ?, ?, ?, ?, ?, ?)", readable)
 
     def add_purge(self, key: PartKey, until_ms: int) -> None:
-        """Stage a purge: it voids the part's events that were recorded at or before a time."""
+        """Stage a purge: it voids the part's events that were recorded at or before `until_ms`."""
         self.insert("purged VALUES (?, ?, ?)", [(*_row(key), until_ms)])
 
     def _add_unreadable(self, event: Unreadable) -> None:
@@ -181,7 +182,7 @@ class StagingDb(TemporaryDatabase):
         self.insert("counted VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def forget_part(self, key: PartKey, after_ms: int) -> None:
-        """Remove a part's item, and its pages that end after a time, so that they can be read again."""
+        """Remove a part's item, and its pages that end after `after_ms`, so that they can be read again."""
         values = (*_row(key), after_ms)
         self.execute("DELETE FROM item WHERE (counter_id, part) = (?, ?)", _row(key))
         self.execute("DELETE FROM page WHERE (counter_id, part) = (?, ?) AND end_ms > ?", values)
@@ -206,7 +207,7 @@ class StagingDb(TemporaryDatabase):
         return self.row(_HAS_LOGGED, _row(key)) == (1,)
 
     def missing(self, key: PartKey) -> Iterator[Entry]:
-        """Yield, in order of time, the log's events that the read model has not counted."""
+        """Yield the log's events that the read model has not counted, in chronological order."""
         return (Entry(*row) for row in self.rows(_MISSING, _row(key)))
 
     def wrong(self, key: PartKey) -> Iterator[Wrong]:
@@ -219,7 +220,7 @@ class StagingDb(TemporaryDatabase):
         return StagedItem(*self.row(query, _row(key)) or ())
 
     def pages(self, key: PartKey) -> list[StagedPage]:
-        """Return the part's archive pages, ascending."""
+        """Return the part's archive pages in ascending order."""
         return [StagedPage(*row) for row in self.rows(_PAGES, _row(key))]
 
     def totals(self, key: PartKey) -> Totals:

@@ -1,5 +1,5 @@
 """
-Compare read models with the log, while workers count events and clients query.
+Compare read models with the log, while workers count events and clients send queries.
 
 The read models are staged first, then the log, once for all read models. An event is recorded before it is counted, so
 an entry whose event is not in the log is wrong. Under traffic, reads at different times may not match, so each
@@ -40,13 +40,13 @@ class Comparison(Protocol):
 
     def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
         """
-        Check again whether each uncounted event from `oldest_ms` on is counted.
+        Check again whether each uncounted event since `oldest_ms` is now counted.
 
         Return the number of pending events.
         """
 
     def report_differences(self, young_from_ms: int) -> Report:
-        """Report the current differences. Uncounted events from `young_from_ms` on are pending."""
+        """Report the current differences. Uncounted events since `young_from_ms` are pending."""
 
 
 def stage(
@@ -109,7 +109,7 @@ def run_in_parallel(
     advance: Callable[[int], None],
 ) -> None:
     """
-    Call `work` with each batch of each segment, several segments at a time.
+    Call `work` with each batch of each segment. Read several segments concurrently.
 
     If one segment fails or is interrupted, the others stop at their next batch.
     """
