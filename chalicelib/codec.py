@@ -101,7 +101,7 @@ def decode_stream_record(record: object) -> Event:
 
 
 def is_likely_counted(record: object) -> bool:
-    """Check whether the command that recorded this stream record's event probably counted it, as a swap does."""
+    """Check whether a stream record's event was probably counted by its own command, for example by a swap."""
     match record:
         case {"dynamodb": {"NewImage": {"likely_counted": {"BOOL": True}}}}:
             return True

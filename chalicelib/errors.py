@@ -234,7 +234,7 @@ class NotUnderstoodError(CounterError):
 
     problem = ProblemType(500, "unreadable-event", "Unreadable event")
     public_detail = (
-        "The log holds an event that this version of the service cannot read. The event is safe, and will be counted "
+        "The log has an event that this version of the service cannot read. The event is safe, and will be counted "
         "once the service can read it."
     )
 

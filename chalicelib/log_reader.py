@@ -137,7 +137,7 @@ def skip_unreadable(events: Iterable[Event | Unreadable]) -> Iterator[Event]:
 
 def read_purge(partition: str) -> int:
     """
-    Return the time up to which this partition's events are void, in ms since 1970, or `NEVER_PURGED` without a purge.
+    Return the time, in ms since 1970, up to which this partition's events are void, or `NEVER_PURGED`.
 
     The call takes one strongly consistent read.
 
@@ -160,7 +160,7 @@ def _decode(item: EventItem) -> Event | Unreadable:
     except NotUnderstoodError as error:
         return Unreadable(item.partition, item.event_id, error.reason)
     if partitions.event_partition(event.counter_id, event.event_id) != item.partition:
-        return Unreadable(item.partition, item.event_id, "the event is in a partition of another value of SHARDS")
+        return Unreadable(item.partition, item.event_id, "its partition was chosen with another value of SHARDS")
     return event
 
 

@@ -53,7 +53,7 @@ class Projection:
     Operators pass `name` to `--projection`; `title` precedes "read model" and "projection queue" in texts for
     operators. `module`, in `chalicelib`, defines `count(events, likely_counted)`; see `projector.Count`. `client` is
     the module whose function `client` connects to the read model. `setting` is the environment variable that switches
-    the projection on; a projection without it is always on.
+    the projection on; a projection without a setting is always on.
     """
 
     name: str

@@ -201,8 +201,9 @@ def log_projected(
     """
     Log how many events of a batch of messages are counted, and how many of them are `new`.
 
-    `oldest_ms` is the time of the oldest new event. `message_ids` are the messages whose events are all counted. Only
-    the first projection has the metric `Delivered`. The metric includes duplicates, which also show that events arrive.
+    `oldest_ms` is the time of the oldest new event. `message_ids` are the ids of the messages whose events are all
+    counted. Only the first projection has the metric `Delivered`. The metric includes duplicates, which also show that
+    events arrive.
     """
     if not events:
         return

@@ -14,7 +14,7 @@ from chalicelib.errors import UnavailableError
 #: Asymmetric algorithms only. With HS256, an attacker could sign a token with the issuer's public key as the secret.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
-#: The greatest difference between the clocks of the issuer and of Lambda.
+#: The maximum accepted difference between the clocks of the issuer and of Lambda, in seconds.
 LEEWAY_S = 30
 
 #: The time after which keys are fetched again. An unknown key triggers an earlier fetch, at most every 30 seconds.

@@ -38,8 +38,8 @@ class RefusedError(Exception):
     """
     DynamoDB refused a conditional write: a condition failed, or a transaction was in progress. Nothing was written.
 
-    After an update, `item` is the item that did not meet the condition; None after a conflict with a transaction. After
-    a transaction, `tables` are the tables whose items did not meet a condition; empty after a conflict.
+    After an update, `item` is the item that did not meet the condition, or None after a conflict with a transaction.
+    After a transaction, `tables` are the tables whose items did not meet a condition, or empty after a conflict.
     """
 
     def __init__(self, item: RawItem | None = None, tables: frozenset[str] = frozenset()) -> None:

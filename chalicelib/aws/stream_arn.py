@@ -23,7 +23,7 @@ def find_stream_arn(settings: Settings) -> str:
     Raises:
         click.ClickException: AWS does not return the ARN, the stage is not provisioned or this checkout lacks its
             policies, `chalice deploy` would take over the functions of a stack, or the settings would lose increments
-            or count them twice. Chalice prints the message, one line that states the fix.
+            or count them twice. Chalice prints the message, which is one line and states the fix.
     """
     if os.environ.get("AWS_CHALICE_CLI_MODE") != "true":
         return settings.event_log_stream_arn

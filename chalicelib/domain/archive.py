@@ -76,7 +76,8 @@ class Addition:
     """
     Add entries to `recent`: one update of the counter's item.
 
-    Conditions: `recent` contains none of the entries and has room for all, and each is later than `archived_until_ms`.
+    Conditions: `recent` contains none of the entries and has room for all of them, and each entry is later than
+    `archived_until_ms`.
     """
 
     entries: frozenset[Entry]
@@ -176,8 +177,8 @@ def split_by_time(entries: Sequence[Entry]) -> list[tuple[Entry, ...]]:
     """
     Split sorted entries into chunks of similar size for pages of at most `PAGE_MAX` entries.
 
-    Entries of the same millisecond stay in one chunk, because a page ends at a time. Such a chunk may exceed
-    `PAGE_MAX`.
+    Entries of the same millisecond stay in one chunk, because the boundary between two pages is a time. Such a chunk
+    may exceed `PAGE_MAX`.
     """
     chunks: list[tuple[Entry, ...]] = []
     size = -(-len(entries) // max(1, -(-len(entries) // PAGE_MAX)))

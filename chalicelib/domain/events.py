@@ -57,7 +57,7 @@ class Event:
     is_projected: ClassVar[bool] = True
 
     def upcast(self) -> Event:
-        """Return the event in the version that the application uses. A class for an old version may override this."""
+        """Return the event in the version that the application uses. The class of an old version may override this."""
         return self
 
 

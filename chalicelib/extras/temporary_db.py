@@ -13,7 +13,7 @@ _ROWS_AT_ONCE = 1000
 
 
 class TemporaryDatabase:
-    """A SQLite database in a temporary file, or in the given `file`. Thread-safe."""
+    """A SQLite database in a temporary file, or in the given `file`. It is thread-safe."""
 
     def __init__(self, schema: str, file: str = "") -> None:
         self._lock = threading.Lock()

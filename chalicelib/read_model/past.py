@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from chalicelib.domain.counter import Counter
 
 #: The maximum size of the archive pages that one request reads, in bytes: 32 read units, about 6,000 events. It is much
-#: smaller than `queries.HISTORY_BYTES`, because API Gateway limits these queries only as much as cheap queries for the
-#: current state.
+#: smaller than `queries.HISTORY_BYTES`, because API Gateway allows these queries at the same rate as the cheap queries
+#: for the current state.
 PAST_BYTES = 128 * 1024
 
 #: Archive pages, of up to 4 KB, per request: 1 at first, then doubled up to this number.

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 12
 
-#: Parts counted concurrently. A worker that counts a part mostly waits for DynamoDB.
+#: The number of parts that are counted concurrently. A worker that counts a part mostly waits for DynamoDB.
 _THREADS = 8
 
 

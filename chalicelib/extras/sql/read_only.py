@@ -66,7 +66,7 @@ def engine_at(url: str) -> Engine:
 
 
 def file_at(url: str) -> Path | None:
-    """Return the absolute path of a SQLite database; None for a database on a server."""
+    """Return the absolute path of a SQLite database, or None if the database is on a server."""
     address = make_url(url)
     return Path(address.database or "").absolute() if address.get_backend_name() == "sqlite" else None
 

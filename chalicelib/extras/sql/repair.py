@@ -2,9 +2,9 @@
 Repair the SQL read model in place, from the staged log, while workers count events and clients send queries.
 
 A worker inserts rows and adds their amounts to the counter's totals in one transaction. A correction writes to the
-counter first, which locks the counter until the correction ends, so its later reads stay valid. No transaction makes a
-counter's totals differ from its rows if they matched before. Each step is safe to repeat, so the next repair completes
-an interrupted repair.
+counter first, which locks the counter until the correction ends, so the correction's later reads stay valid. No
+transaction makes a counter's totals differ from its rows if they matched before. Each step is safe to repeat, so the
+next repair completes an interrupted repair.
 
 There is one exception: if the database cannot store a counter's totals, its rows are corrected first, and its totals
 separately afterwards.

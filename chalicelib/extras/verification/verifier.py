@@ -75,7 +75,7 @@ def report(
     """
     Report how the staged read models differ from the staged log.
 
-    An uncounted event is pending until it is `lag_s` seconds old; after that, it is a difference. With `waits`, call
+    An uncounted event is pending until it is `lag_s` seconds old; after that, it is a difference. If `waits`, call
     `announce` with the number of pending events, and poll until no event is pending. The wait takes at most `lag_s`
     seconds, because all staged events already existed at its start, even those with a time in the future.
 
