@@ -93,7 +93,7 @@ def decode_stream_record(record: object) -> Event:
         case {"eventName": "MODIFY" | "REMOVE" as name}:
             raise NotUnderstoodError(f"the record must be an INSERT, because the log is append-only, got {name}")
         case _:
-            raise NotUnderstoodError("the record must be a stream record of type INSERT with a new image")
+            raise NotUnderstoodError("not a stream record of type INSERT with a new image")
     keys = others.get("Keys", {})
     if not isinstance(keys, dict) or not keys.items() <= image.items():
         raise NotUnderstoodError(f"the record's keys differ from those of its image: {_abbreviate(keys)}")
