@@ -1,4 +1,4 @@
-"""Stages: their configuration in `.chalice/config.json`, and the environment of commands."""
+"""Read and change the stages in `.chalice/config.json`, and set the environment of commands."""
 
 import dataclasses
 import difflib
@@ -19,9 +19,9 @@ from ops.cli.errors import InputError, OperatorError
 PROJECT = Path(__file__).parent.parent
 LOCAL_STAGE = settings.LOCAL_STAGE
 
-#: The beginning of the line in `.local/env` that exports the variables of the other lines to a shell's commands. It is
-#: itself an assignment, for programs that read all lines as assignments. It unsets variables that would take
-#: precedence.
+#: The start of the line in `.local/env` that exports the variables of the other lines to a shell's commands. The line
+#: is itself an assignment, for programs that read all lines as assignments. The line also unsets variables that would
+#: take precedence.
 EXPORT = "IS_LOCAL=1; unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_REGION AWS_SESSION_TOKEN; export "
 
 #: The variables that switch optional projections on.
@@ -80,7 +80,7 @@ def describe_unknown_stage(stage: str) -> str:
 
 
 def check_counters(stage_settings: Settings) -> None:
-    """Check that the owner of the stage chose which counters exist."""
+    """Check that the owner of the stage has chosen which counters exist."""
     if stage_settings.counters is None:
         raise OperatorError(
             f"COUNTERS of stage {stage_settings.stage} is not set: choose with `python -m ops provision --stage "

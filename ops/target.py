@@ -1,4 +1,4 @@
-"""The target of commands: an AWS account and region, or an embedded AWS."""
+"""Find the target of commands: an AWS account and region, or an embedded AWS."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -47,9 +47,10 @@ def describe() -> str:
 
 def connect(stage: str, profile: str | None, region: str | None) -> "DynamoDBClient":
     """
-    Return a DynamoDB client for the account and region of a stage other than this process's own.
+    Return a DynamoDB client for the account and region of another stage than this process's.
 
-    Call it before `stages.enter`, which may change the environment. The client keeps the credentials that it found.
+    Call this function before `stages.enter`, which may change the environment. The client keeps the credentials that it
+    found.
     """
     if stage != stages.LOCAL_STAGE:
         session = boto3.Session(

@@ -104,11 +104,11 @@ def counters_command(
 
     No action requires a deployment. `add`, `close`, `reopen`, `hide` and `show` take effect within a minute. Increments
     that were recorded before `close` or `hide` are still counted. Safe to repeat: a start value is recorded once per
-    counter and --key. `reopen` and `show` exit with 1 if a pattern still closes or hides one of the counters, and `add`
-    if one of them is hidden.
+    counter and --key. The exit status of `reopen` and `show` is 1 if a pattern still closes or hides one of the
+    counters. The exit status of `add` is 1 if one of the counters is hidden.
 
-    `purge` requires --reason. The counters must have refused increments for at least a minute. If interrupted, run
-    `purge` again. Exits with 1 if a counter cannot be purged.
+    `purge` requires --reason. The counters must have refused increments for at least a minute. If `purge` is
+    interrupted, run it again. The exit status is 1 if a counter cannot be purged.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""The base of the commands: --stage, --json and confirmation."""
+"""Make commands with the options --stage and --json, and ask for confirmation."""
 
 import functools
 import json
@@ -23,10 +23,10 @@ def stage_command(
     """
     Make a click command that enters a stage, calls `work(settings, **options)` and prints the outcome.
 
-    The name of `work`, without `_command`, becomes the command's name, and its docstring becomes the help. `prepare`
-    is called first, with the stage's name and the options. It may return options, which are added to those of the
-    command line or replace them. With `check_log`, the command refuses to start if SHARDS differs from its value in the
-    data stack. `option` is the option that takes the stage's name.
+    The name of `work`, without `_command`, becomes the command's name, and its docstring becomes the help. `prepare` is
+    called first, with the stage's name and the options. It may return options, which are added to those of the command
+    line or replace them. With `check_log`, the command refuses to start if SHARDS differs from its value in the data
+    stack. `option` is the option for the stage's name.
 
     `work` must import the modules of `ops` in its body, because some of them read the stage's environment on import.
     """

@@ -27,10 +27,10 @@ def verify_command(
     settings: Settings, counter_ids: tuple[str, ...], lag_s: int, waits: bool, names: tuple[str, ...]
 ) -> Outcome:
     """
-    Compare read models with the event log. Exits with 1 if they differ.
+    Compare read models with the event log. The exit status is 1 if they differ.
 
-    Safe under traffic. Waits until pending events are counted or older than --lag: at most --lag seconds. Reads the log
-    once, in constant memory; a temporary file takes about 250 bytes per event and projection.
+    Safe under traffic. The command waits until pending events are counted or older than --lag: at most --lag seconds.
+    It reads the log once, in constant memory. A temporary file needs about 250 bytes per event and projection.
 
     \b
     Examples:
@@ -67,8 +67,8 @@ def replay_command(
     """
     Send logged events to the projection queues again.
 
-    Events that are already counted are not counted again. If interrupted, the same command resumes where it stopped.
-    If a day has passed or the stage's tables were replaced, the command starts over.
+    Events that are already counted are not counted again. After an interruption, the same command resumes where it
+    stopped. If a day has passed or the stage's tables were replaced, the command starts over.
 
     \b
     Examples:
@@ -99,9 +99,9 @@ def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: b
     """
     Repair read models from the event log, in place.
 
-    The stage serves queries and counts increments meanwhile. Corrections are conditional writes, and totals are
-    corrected last, so no query sees a wrong value that was not there before. Also fills a lost read model, oldest
-    events first, and a SQL projection that was just switched on. If interrupted, run it again.
+    Meanwhile, the stage serves queries and counts increments. Corrections are conditional writes, and totals are
+    corrected last, so a repair never shows queries a new wrong value. The command also fills a lost read model, oldest
+    events first, and a SQL projection that was just switched on. If the command is interrupted, run it again.
 
     \b
     Examples:
@@ -146,8 +146,9 @@ def redrive_command(
     List messages in the dead-letter queues, and send them back or discard them.
 
     Safe to repeat: an event is counted once. Messages from a projection's queue return to that queue. Events that were
-    not published go to the queues of all projections, even with --projection. Exits with 1 if selected messages may
-    remain: one is too large, the run reached its maximum of 5,000, or another consumer has received messages.
+    not published go to the queues of all projections, even with --projection. The exit status is 1 if selected messages
+    may remain. The reasons are a message that is too large, a run that reached its maximum of 5,000, or messages that
+    another consumer has received.
 
     \b
     Examples:
@@ -188,8 +189,9 @@ def adjust_command(_settings: Settings, counter_id: str, *, dry_run: bool, yes: 
     """
     Correct a counter by recording an adjustment.
 
-    Appends an event with a reason; recorded events never change. With --to, increments that are still pending are added
-    on top. If interrupted, repeat the command with the --key that it showed: the adjustment is recorded once.
+    The command appends an event with a reason; recorded events never change. With --to, increments that are still
+    pending are added on top. If the command is interrupted, repeat it with the --key that it showed: the adjustment is
+    recorded once.
 
     \b
     Examples:
@@ -216,7 +218,7 @@ def adjust_command(_settings: Settings, counter_id: str, *, dry_run: bool, yes: 
 )
 def show_command(_settings: Settings, counter_id: str, limit: int, event_id: str | None, at_ms: int | None) -> Outcome:
     """
-    Show a counter and its latest events, now or at a time, with the events' callers and operators.
+    Show a counter and its latest events, now or in the past, with the events' callers and operators.
 
     Clients can read events, but neither the caller of an increment (its API key, IAM principal or JWT subject) nor the
     operator of an adjustment.

@@ -13,8 +13,9 @@ class OperatorError(Exception):
     """
     A command is refused. The message states the reason and the fix. Exit status 1.
 
-    Any function of `ops` may raise this error, or one of an AWS request or of the application: the program prints one
-    line and exits. Docstrings name an error only if a caller handles it, or must know what was done before the error.
+    Any function of `ops` may raise this error, an error of an AWS request, or an error of the application. The program
+    prints one line and exits. Docstrings name an error only if a caller handles it, or must know what was done before
+    the error.
     """
 
 

@@ -10,7 +10,8 @@ def handle_signals() -> None:
     """
     Interrupt this process on SIGTERM and SIGHUP as on Ctrl-C, so that the command cleans up and says how to continue.
 
-    Later SIGTERM and SIGHUP are ignored, because a closing terminal sends several. Under nohup, SIGHUP stays ignored.
+    Ignore later SIGTERM and SIGHUP signals, because a closing terminal sends several. Under nohup, keep ignoring
+    SIGHUP.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
@@ -26,7 +27,7 @@ def _interrupt(*_: object) -> NoReturn:
 @contextlib.contextmanager
 def defer() -> Iterator[None]:
     """
-    Defer SIGINT, SIGTERM and SIGHUP until the block is complete. For short blocks in the main thread.
+    Defer SIGINT, SIGTERM and SIGHUP until the block is complete. Use this only for short blocks in the main thread.
 
     If several signals arrive in the block, only the first takes effect.
     """

@@ -1,4 +1,4 @@
-"""The program around the commands: standard streams, errors and exit status."""
+"""Run commands: prepare the standard streams, report errors and set the exit status."""
 
 import contextlib
 import io

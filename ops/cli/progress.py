@@ -22,8 +22,8 @@ def bar(label: str, total: int | None, unit: str = "events") -> Iterator[Callabl
     """
     Show a progress bar while the block runs.
 
-    Yields a thread-safe function that adds a number of completed units. `total` may be approximate. Without `total`,
-    the bar shows no remaining time.
+    Yield a thread-safe function that adds a number of completed units. `total` may be approximate. Without `total`, the
+    bar shows no remaining time.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), _Rate(), TimeRemainingColumn())

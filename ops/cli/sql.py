@@ -39,8 +39,9 @@ def sql_command(
     """
     Query the SQL read model in SQL, read-only.
 
-    Runs STATEMENT, or the one in --file or on standard input. On a terminal without a statement, prints how to connect
-    with psql, sqlite3, pgcli or Datasette. Needs no AWS credentials unless the database requires them.
+    The command runs STATEMENT, or the statement in --file or on standard input. On a terminal without a statement, it
+    prints how to connect with psql, sqlite3, pgcli or Datasette. It needs no AWS credentials unless the database
+    requires them.
 
     \b
     Examples:

@@ -36,9 +36,9 @@ def provision_command(settings: Settings, **_options: bool | str | None) -> Outc
     """
     Create or update tables, queues, buckets and alarms.
 
-    Safe to repeat. Restores tables and queues that changed outside CloudFormation. Adds a new stage, and the functions
-    of its optional features, to .chalice/config.json. Writes the functions' policies next to that file, where Chalice
-    reads them.
+    Safe to repeat. The command restores tables and queues that changed outside CloudFormation. It adds a new stage, and
+    the functions of its optional features, to .chalice/config.json. It writes the functions' policies next to that
+    file, where Chalice reads them.
 
     A stage other than local needs an explicit choice of the counters that exist. --counters writes this choice to
     .chalice/config.json.
@@ -89,8 +89,8 @@ def site_command(settings: Settings, api_url: str | None, dry_run: bool) -> Outc
     """
     Publish the page to its bucket, configured for the API.
 
-    Uploads only changed files: assets first, then the page that refers to them. Outdated files are removed last; the
-    previous version is kept. If interrupted, run it again to finish.
+    The command uploads only changed files: assets first, then the page that refers to them. Outdated files are removed
+    last; the previous version is kept. If the command is interrupted, run it again to finish.
 
     \b
     Examples:
@@ -108,9 +108,9 @@ def package_command(settings: Settings, folder: Path) -> Outcome:
     """
     Write the deployment package to FOLDER.
 
-    Needs no AWS account. FOLDER gets deployment.zip (the code), sam.json (the template) and overlay.json (those
-    settings of the template that Chalice cannot express). Prints the AWS CLI commands that apply the package to a
-    provisioned stage.
+    The command needs no AWS account. FOLDER gets deployment.zip (the code), sam.json (the template) and overlay.json
+    (those settings of the template that Chalice cannot express). The command prints the AWS CLI commands that apply the
+    package to a provisioned stage.
 
     \b
     Examples:
@@ -137,10 +137,10 @@ def destroy_command(
     """
     Remove the application: CDN, API, API keys, functions, event sources.
 
-    Keeps the data, unless --data is given and confirmed with the stage's name. In this case, the event log is deleted
-    last, and the bucket with the page's host name is only emptied, unless --release-host is given. Once this bucket is
-    deleted, another account can take its name. As long as the host's DNS record points to that name, the other account
-    can then serve pages at the host. Safe to repeat.
+    The command keeps the data, unless --data is given and confirmed with the stage's name. With --data, the event log
+    is deleted last, and the bucket with the page's host name is only emptied, unless --release-host is given. Once this
+    bucket is deleted, another account can take its name. While the host's DNS record points to that name, the other
+    account can then serve pages at the host. Safe to repeat.
 
     \b
     Examples:
@@ -186,11 +186,11 @@ def policy_command(settings: Settings) -> Outcome:
     """
     Print the IAM policy that operators need.
 
-    It allows verify, replay, rebuild, redrive, adjust, show, export, import, copy, restore, counters and sql on this
-    stage. Files in S3 need additional permissions, and copy needs the policies of both stages. For restore, the policy
-    covers only the table counter-STAGE-event-log-restored. If WRITERS or READERS is api-key, the policy also allows
-    keys. With Aurora DSQL, it also allows connecting as the database roles of SQL_URL (or of SQL_OWNER_URL, if set) and
-    SQL_READER_URL.
+    The policy allows verify, replay, rebuild, redrive, adjust, show, export, import, copy, restore, counters and sql on
+    this stage. Files in S3 need additional permissions, and copy needs the policies of both stages. For restore, the
+    policy covers only the table counter-STAGE-event-log-restored. If WRITERS or READERS is api-key, the policy also
+    allows keys. With Aurora DSQL, it also allows connecting as the database roles of SQL_URL (or of SQL_OWNER_URL, if
+    set) and SQL_READER_URL.
 
     \b
     Examples:

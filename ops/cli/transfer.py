@@ -34,8 +34,8 @@ def export_command(
     Write the event log to FILE as JSON Lines, ordered by time.
 
     FILE is compressed if its name ends in .gz. Use - for standard output, or s3://BUCKET/KEY for S3. FILE appears when
-    it is complete, with the manifest FILE.manifest.json. If interrupted, the same command resumes, up to six hours
-    after the start; an export to standard output starts over. Exits with 1 if an event cannot be read.
+    it is complete, with the manifest FILE.manifest.json. After an interruption, the same command resumes, up to six
+    hours after the start; an export to standard output starts over. The exit status is 1 if an event cannot be read.
 
     \b
     Examples:
@@ -74,8 +74,9 @@ def import_command(
     Append those events of FILE... that the log lacks.
 
     FILE is an export: JSON Lines, compressed if its name ends in .gz. Use - for standard input, or s3://BUCKET/KEY for
-    S3. Events keep their ids, times and types. Events that the log already has are skipped. Exits with 1 if an event, a
-    line or a file is refused; everything else is imported. Safe to repeat: if interrupted, run it again.
+    S3. Events keep their ids, times and types. Events that the log already has are skipped. The exit status is 1 if an
+    event, a line or a file is refused; everything else is imported. Safe to repeat: if the command is interrupted, run
+    it again.
 
     A FILE whose name ends in .csv or .csv.gz contains start values of counters, in the columns counter_id and value.
     The start values are recorded as adjustments, once per counter and --key, and require --reason.
@@ -104,9 +105,9 @@ def restore_command(settings: Settings, table: str, rate: int, *, dry_run: bool)
     """
     Append the events that a restored table has and the log lacks.
 
-    Use this command after events were deleted from the log. First, let AWS restore a backup or a point in time to
-    another table. Then run this command, and rebuild. Events that only the log has are kept. Exits with 1 if an event
-    differs from the recorded one, or cannot be read. Safe to repeat: if interrupted, run it again.
+    Use this command after events were deleted from the log. First, have AWS restore a backup or a point in time to
+    another table. Then run this command, and rebuild. Events that only the log has are kept. The exit status is 1 if an
+    event differs from the recorded one, or cannot be read. Safe to repeat: if the command is interrupted, run it again.
 
     \b
     Examples:
@@ -143,9 +144,9 @@ def copy_command(
 
     Use this command to move to another region, account or number of SHARDS, or to fill a standby stage. Both stages may
     be in use. Events keep their ids, so an increment that a client retries in the other stage, with the same
-    idempotency key, counts once. AWS_PROFILE and AWS_DEFAULT_REGION set the account and region of --to. Exits with 1 if
-    an event differs from the recorded one, or cannot be read. Safe to repeat: each run appends the missing events. If
-    interrupted, run it again.
+    idempotency key, counts once. AWS_PROFILE and AWS_DEFAULT_REGION set the account and region of --to. The exit status
+    is 1 if an event differs from the recorded one, or cannot be read. Safe to repeat: each run appends the missing
+    events. If the command is interrupted, run it again.
 
     \b
     Examples:

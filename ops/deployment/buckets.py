@@ -52,7 +52,7 @@ def remove(bucket: str, objects: "Iterable[ObjectIdentifierTypeDef]") -> None:
 
 
 def delete(bucket: str, refusal: str) -> None:
-    """Delete the empty bucket, if it exists. If S3 refuses, the error's message is `refusal`, followed by S3's."""
+    """Delete the empty bucket, if it exists. If S3 refuses, the error's message is `refusal`, then S3's message."""
     client = boto3.client("s3")
     try:
         client.delete_bucket(Bucket=bucket)

@@ -1,4 +1,8 @@
-"""The stage's CloudFront distribution, in its own stack. The API recognizes its requests by a secret header."""
+"""
+Deploy the stage's CloudFront distribution in a separate stack.
+
+The API recognizes the distribution's requests by a secret header.
+"""
 
 import hashlib
 import re
@@ -11,10 +15,11 @@ from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import overlay, site_files, stacks, template
 
-#: CloudFront accepts certificates of this region only.
+#: CloudFront only accepts certificates in us-east-1.
 _CERTIFICATE = re.compile(r"arn:aws[a-z-]*:acm:us-east-1:[0-9]{12}:certificate/[A-Za-z0-9-]+")
 
-#: The maximum number of the owner's own digests in FRONT_SECRETS. Four fit, and changing the CDN's secret takes two.
+#: The maximum number of the owner's digests in FRONT_SECRETS, which has space for four: changing the CDN's secret needs
+#: two.
 _OWN_SECRETS = 2
 
 
@@ -50,10 +55,10 @@ def deploy(
 
     `deploy_api` deploys an API that accepts the secrets with the given digests.
 
-    Only CloudFormation keeps the secret. The API requires the secret once the distribution exists. With `new_secret`,
+    Only CloudFormation stores the secret. The API requires the secret once the distribution exists. With `new_secret`,
     the API accepts both secrets until the distribution sends the new one. If the call is interrupted, the distribution
     sends a secret that the API accepts, and a repeated call completes the deployment. A call is refused while
-    CloudFormation is still updating the distribution. Without a CDN in the settings, delete the distribution.
+    CloudFormation is still updating the distribution. If the settings have no CDN, delete the distribution.
     """
     name = stack_name(settings.stage)
     if settings.cdn == "none":

@@ -1,4 +1,4 @@
-"""The deployment package for a CI pipeline, and the commands that apply it."""
+"""Write the deployment package for a CI pipeline, and list the commands that apply it."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""Deploy the application, packaged by `chalice package`, in its own CloudFormation stack."""
+"""Deploy the application, packaged by `chalice package`, in a separate CloudFormation stack."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ def stack_name(stage: str) -> str:
 
 
 def check_not_deployed_by_chalice(stage: str) -> None:
-    """Check that `chalice deploy` did not create the stage's functions: those of a stack would have the same names."""
+    """Check that `chalice deploy` did not create the stage's functions: the stack's functions have the same names."""
     if stream_arn.find_stack(boto3.client("lambda"), stage) == "":
         raise OperatorError(
             f"Stage {stage} was deployed by `chalice deploy`: first run `chalice delete --stage {stage}` in the "

@@ -1,4 +1,4 @@
-"""Destroy: remove a stage's application and, on request, its data."""
+"""Remove a stage's application and, on request, its data."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""The error responses that API Gateway generates itself, as problem documents."""
+"""Render the error responses that API Gateway generates itself as problem documents."""
 
 import json
 from typing import Any, NamedTuple
@@ -32,7 +32,9 @@ GATEWAY_PROBLEMS = {
     ),
     "ACCESS_DENIED": GatewayProblem(_FORBIDDEN, "The credentials do not permit this request."),
     "INVALID_API_KEY": GatewayProblem(_FORBIDDEN, "Send a valid API key of this stage in the header X-Api-Key."),
-    "INVALID_SIGNATURE": GatewayProblem(_FORBIDDEN, "The signature is wrong or too old. Sign each request and retry."),
+    "INVALID_SIGNATURE": GatewayProblem(
+        _FORBIDDEN, "The signature is invalid or has expired. Sign the request again and retry."
+    ),
     "EXPIRED_TOKEN": GatewayProblem(_FORBIDDEN, "The session token has expired. Get new credentials."),
     "REQUEST_TOO_LARGE": GatewayProblem(BodyTooLargeError.problem, f"The body must be at most {MAX_BODY_BYTES} bytes."),
     "THROTTLED": GatewayProblem(

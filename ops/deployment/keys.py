@@ -1,7 +1,8 @@
 """
-API keys of a stage. Each key has its own usage plan, which contains its limits and is attached to the stage's API.
+List, add and remove a stage's API keys.
 
-A key and its plan have the same name, `counter-STAGE.NAME`. Only AWS stores keys and plans.
+Each key has a separate usage plan, which contains its limits and is attached to the stage's API. A key and its plan
+have the same name, `counter-STAGE.NAME`. Only AWS stores keys and plans.
 """
 
 import re
@@ -52,7 +53,7 @@ def add(settings: Settings, name: str, **limits: Any) -> Outcome:
     """
     Create a key with these limits (see `describe_limits`). Only the outcome of this call contains the key's secret.
 
-    A key that exists is refused. If a call is interrupted, the next call replaces the incomplete key.
+    If the key already exists, refuse to add it. If a call is interrupted, the next call replaces the incomplete key.
     """
     if settings.front != ("rest",):
         raise OperatorError(f"FRONT must be rest for API keys, got {','.join(settings.front)}.")
@@ -60,7 +61,7 @@ def add(settings: Settings, name: str, **limits: Any) -> Outcome:
     plans = [plan["id"] for plan in _list_plans(settings) if plan["name"] == full_name]
     if any(client.get_usage_plan_keys(usagePlanId=plan)["items"] for plan in plans):
         raise OperatorError(
-            f"Key {name} exists. For another secret or other limits, remove it first: "
+            f"Key {name} already exists. To change its secret or limits, remove it first: "
             f"python -m ops keys remove {name} --stage {settings.stage}."
         )
     remove_all(settings, full_name)

@@ -34,8 +34,8 @@ _ACCESS_LOG_FIELDS = {
     for name in ("requestId", "requestTimeEpoch", "httpMethod", "path", "status", "responseLatency", "responseLength")
 } | {"ip": "$context.identity.sourceIp", "userAgent": "$context.identity.userAgent"}
 
-#: Passes requests with undeclared methods to the function, which responds with 405. Otherwise, the gateway would
-#: respond that the path is unknown.
+#: The operation that passes requests with undeclared methods to the function, which responds with 405. Otherwise, the
+#: gateway would respond that the path is unknown.
 _ANY_METHOD = {
     "responses": {},
     "x-amazon-apigateway-integration": {
@@ -280,7 +280,7 @@ def _stream_source(name: str, dead_letters: str) -> dict[str, Any]:
         "Stream": {"Fn::ImportValue": f"{name}-event-log-stream"},
         "FilterCriteria": {"Filters": [{"Pattern": json.dumps({"eventName": ["INSERT"]})}]},
         "BisectBatchOnFunctionError": True,
-        # Half of the stream's retention of a day. In the other half, the operator can read discarded records.
+        # Half of the stream's 24-hour retention. The operator has the other half to read discarded records.
         "MaximumRecordAgeInSeconds": 43_200,
         "DestinationConfig": {"OnFailure": {"Type": "SQS", "Destination": {"Fn::Sub": dead_letters}}},
     }

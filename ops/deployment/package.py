@@ -62,7 +62,7 @@ def package(settings: Settings, folder: Path) -> Path:
     """
     Build the code, `deployment.zip`, and the application's template, `sam.json`. Return the folder with both files.
 
-    This folder and all temporary files are inside `folder`, so that the next call removes what a killed call left.
+    This folder and all temporary files are inside `folder`, so that the next call removes the files of a killed call.
 
     Code and template are independent of the account: when deployed, the template imports values from the stage's data
     stack. `chalice package` builds both from a clean copy of the files that ship, so other files of the checkout are

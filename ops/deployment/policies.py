@@ -1,4 +1,4 @@
-"""IAM policies of one stage: one for each function, and one for operators."""
+"""Render the IAM policies of a stage: one for each function, and one for operators."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def function_policies(settings: Settings, *, traced: bool) -> dict[str, dict[str
     Return the policies of the stage's functions, by file name.
 
     Each optional projection adds a function, and lets `publish` send to its queue. With SQL, `project_sql` may connect
-    to the database of SQL_URL, and the API to that of SQL_READER_URL. With tokens, there is also a policy for
+    to the database of SQL_URL, and the API to the database of SQL_READER_URL. With tokens, there is also a policy for
     `authorize`.
     """
     functions = (*stages.FUNCTIONS.values(), *(["authorize"] if settings.has_authorizer else []))
@@ -121,7 +121,7 @@ def _read(settings: Settings, source: Path, **names: str) -> dict[str, Any]:
 
 
 def _read_projection_policy(settings: Settings, projection: Projection, role: str) -> dict[str, Any]:
-    """Read the policy that a projection adds for its own function, for `publish`, or for operators."""
+    """Read the policy that a projection adds for its function, for `publish`, or for operators."""
     source = _FOLDER / "projection" / f"{role}.json"
     names = {"FUNCTION": projection.function, "PREFIX": projection.prefix, "NAME": projection.name}
     return _read(settings, source, **names)

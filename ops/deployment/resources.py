@@ -1,8 +1,8 @@
 """
-Compare a stage's tables and queues with its templates, and restore what differs.
+Compare a stage's tables and queues with its templates, and correct the differences.
 
 CloudFormation compares a template with the previous template, not with the resources. A table that was restored from a
-backup therefore stays as it is when its stack is applied again, and a deleted queue stays deleted.
+backup therefore stays unchanged when its stack is applied again, and a deleted queue stays deleted.
 """
 
 import json
@@ -38,7 +38,7 @@ def restore(settings: Settings) -> list[str]:
     """
     Restore the stage's tables and queues to their templates, and return the differences. Safe to repeat.
 
-    Restores streams, point-in-time recovery, deletion protection, on-demand billing and attributes of queues. Recreates
+    Restore streams, point-in-time recovery, deletion protection, on-demand billing and attributes of queues. Recreate
     deleted queues and deleted tables of read models, empty.
     """
     found: dict[str, None] = {}

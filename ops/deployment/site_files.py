@@ -1,4 +1,4 @@
-"""The files of the site: their keys, headers and upload order, and which published files are outdated."""
+"""Build the files of the site, with their keys, headers and upload order, and find outdated published files."""
 
 import gzip
 import hashlib
@@ -24,7 +24,7 @@ WORKER = "service-worker.js"
 
 #: For names whose content may change.
 _SHORT = "public, max-age=60"
-#: For a name that has a version.
+#: For names that contain a version.
 _HOUR = "public, max-age=3600"
 #: For names that contain a hash of their content.
 _LONG = "public, max-age=31536000, immutable"

@@ -1,4 +1,4 @@
-"""CloudFormation stacks, also on the embedded AWS: apply a template, read outputs and resources, delete."""
+"""Apply, read and delete CloudFormation stacks, also on the embedded AWS."""
 
 import contextlib
 import hashlib
@@ -177,9 +177,9 @@ def resources(name: str) -> list[tuple[str, str]]:
 
 def select_held(summaries: "Iterable[StackResourceSummaryTypeDef]") -> list[tuple[str, str]]:
     """
-    Select the resources that the stack holds.
+    Select the resources that belong to the stack.
 
-    A resource that could not be created is excluded: if its name was taken, the existing resource is not the stack's.
+    Exclude a resource that could not be created: if its name was taken, the existing resource belongs to another owner.
     """
     return [
         (resource["ResourceType"], resource.get("PhysicalResourceId", ""))

@@ -1,4 +1,4 @@
-"""The templates of a stage's stacks: its data, each optional projection, and its CDN."""
+"""Render the templates of a stage's stacks: its data, each optional projection, and its CDN."""
 
 import json
 import re

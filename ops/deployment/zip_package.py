@@ -20,7 +20,7 @@ from ops.cli.errors import OperatorError
 #: Where Lambda unpacks a package.
 _UNPACKED = "/var/task"
 
-#: Assets of Powertools' own router, which Chalice replaces: a third of a megabyte.
+#: Assets of the router of Powertools, which the application does not use: a third of a megabyte.
 _NEVER_LOADED = "aws_lambda_powertools/event_handler/openapi/swagger_ui/swagger-ui"
 
 #: The package's cryptography is compiled for the functions' processor. This machine loads its own environment's copy.

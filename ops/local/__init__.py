@@ -1,1 +1,1 @@
-"""The whole system on this machine: an embedded AWS, the stage `local` deployed on it, and the page."""
+"""Run the whole system on this machine: an embedded AWS, the stage `local` deployed on it, and the page."""

@@ -41,8 +41,8 @@ class Handler(LoopbackHandler, ChaliceRequestHandler):
     """
     Chalice's handler, which also refuses requests that it would interpret differently from API Gateway.
 
-    Chalice ignores the transfer coding of a body, and all but one of several headers of the same name. Chalice
-    also cuts off a path at ";" or "#".
+    Chalice ignores the transfer coding of a body, and all but one of several headers with the same name. Chalice also
+    cuts off a path at ";" or "#".
     """
 
     def parse_request(self) -> bool:

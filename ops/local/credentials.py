@@ -1,4 +1,4 @@
-"""The credentials of a local system: random for each folder, so that no other user and no web page can guess them."""
+"""Create the credentials of a local system: random for each folder, so that other users and web pages cannot guess."""
 
 import json
 import os

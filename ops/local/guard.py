@@ -1,9 +1,9 @@
 """
-The guard in front of the embedded AWS: keep out web pages of other origins, and other users of this machine.
+Guard the embedded AWS against web pages of other origins, and against other users of this machine.
 
 The embedded AWS runs Lambda functions on this machine, so any client that can deploy functions can run code here. The
-embedded AWS does not verify signatures of its root user. Some of its addresses need no signature, such as the one that
-deletes everything. The guard passes on five kinds of requests, if their `Host` is this server or a distribution:
+embedded AWS does not verify signatures of its root user. Some of its paths need no signature, such as the path that
+deletes all data. The guard forwards five kinds of requests, if their `Host` is this server or a distribution:
 
 - requests to a deployed API, from any client: the API decides, as on AWS;
 - unsigned reads of an object in a bucket, from any client: the bucket's policy decides;
@@ -35,7 +35,7 @@ _API = re.compile(
 _OBJECT = re.compile(r"/(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?!.*\.\.).+", re.DOTALL)
 
 _DISTRIBUTION = re.compile(r"[a-z0-9]+\.cloudfront\.net")
-#: Paths of the page and its API, which no service of the embedded AWS has.
+#: Paths of the page and its API, which no service of the embedded AWS uses.
 _PAGE_OR_API = re.compile(r"/((?:api|v)/(?!.*\.\.).+|[a-z0-9-]+\.(?:html|js))?", re.DOTALL)
 
 #: Headers that browsers add and AWS SDKs do not, and the prefix of further such headers.
@@ -45,7 +45,7 @@ _BROWSER_PREFIX = "sec-"
 
 class Guard:
     """
-    An ASGI application that passes permitted requests on to another one, and refuses all other requests with 403.
+    An ASGI application that forwards permitted requests to another application, and refuses all others with 403.
 
     `is_authentic` verifies the signature of a request, given its scope and body.
     """
@@ -66,7 +66,7 @@ class Guard:
         self._is_distribution = is_distribution
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
+        """Forward the request, or refuse it."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] != "http":

@@ -1,4 +1,4 @@
-"""HTTP servers on this machine for this machine's user."""
+"""Serve HTTP on this machine to this machine's user."""
 
 import contextlib
 import http.server

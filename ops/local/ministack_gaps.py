@@ -1,5 +1,5 @@
 """
-Workarounds for gaps in the embedded AWS. A real account does not need them, and code that ships does not use them.
+Work around gaps in the embedded AWS. A real account does not need them, and code that ships does not use them.
 
 When the embedded AWS imports an API, it drops preflight and gateway responses. After a restart, it still has the
 positions in its streams, but not the records of the streams.

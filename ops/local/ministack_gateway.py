@@ -11,7 +11,7 @@ from ministack.core import iam_evaluator, sigv4
 
 _ANY = "x-amazon-apigateway-any-method"
 
-#: The seconds for which a web ACL counts requests.
+#: The period over which a web ACL counts requests, in seconds.
 _WINDOW_S = 300
 
 
@@ -129,7 +129,7 @@ def _render_denials(ministack: Any, gateway: Any) -> None:
     """
     Refuse a signature for another service, and render denials by policies as the API's gateway responses.
 
-    The embedded AWS would accept any service, and render a denial as an error of its own.
+    The embedded AWS would accept any service, and render a denial as a different error.
     """
     gateway._AUTHENTICATION_GATEWAY_ERRORS["AccessDeniedException"] = ("ACCESS_DENIED", "AccessDeniedException")
 

@@ -1,7 +1,7 @@
 """
-The embedded AWS as a process, behind a guard.
+Run the embedded AWS as a process, behind a guard.
 
-The process shuts down cleanly when its parent ends, because that closes standard input.
+The process shuts down cleanly when its parent ends, because its standard input is then closed.
 """
 
 import hashlib
@@ -88,7 +88,8 @@ def is_authentic(scope: Message, body: bytes) -> bool:
             sigv4.request_time_failure(signature)
             or sigv4.header_signature_failure(signature, os.environ["AWS_SECRET_ACCESS_KEY"], *request)
         )
-    if iam_evaluator.is_root_access_key(key_id):  # the embedded AWS knows more keys of its root user, such as "test"
+    # The embedded AWS also accepts other keys for its root user, such as "test".
+    if iam_evaluator.is_root_access_key(key_id):
         return False
     return key_id in sts._sessions or iam_evaluator.find_iam_access_key_account(key_id) is not None
 
@@ -127,7 +128,7 @@ def _use_own_binaries() -> None:
 
 
 def _keep_processes() -> None:
-    """Keep a function's process after its handler raised an error, as Lambda does: the next event has no cold start."""
+    """Keep a function's process after its handler raised an error, as Lambda does. The next event has no cold start."""
     invoke, script = lambda_runtime.Worker.invoke, lambda_runtime._PYTHON_WORKER_SCRIPT
     failed, raised = '{"status": "error", "error": str(e), "trace"', '{"status": "ok", "raised": str(e), "trace"'
     lambda_runtime._PYTHON_WORKER_SCRIPT = script.replace(failed, raised)
@@ -140,7 +141,7 @@ def _keep_processes() -> None:
 
 
 def _accept_metric_math() -> None:
-    """Let CloudFormation create alarms on expressions. The embedded AWS would refuse them, and evaluates no alarms."""
+    """Let CloudFormation create alarms on expressions. The embedded AWS would refuse them. It evaluates no alarms."""
     from ministack.services.cloudformation import provisioners  # noqa: PLC0415  (as late as `ministack.app`)
 
     @ministack_gateway.extend(provisioners, "_cw_metric_alarm_record")

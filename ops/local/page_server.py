@@ -1,4 +1,4 @@
-"""A local web server for the page, on its own origin."""
+"""Serve the page from a local web server, on a separate origin."""
 
 import http.server
 import io

@@ -1,4 +1,4 @@
-"""The whole system on one machine: an embedded AWS, the stage `local` deployed on it, and the page."""
+"""Run the whole system on one machine: an embedded AWS, the stage `local` deployed on it, and the page."""
 
 import contextlib
 import fcntl
@@ -50,17 +50,17 @@ class LocalSystem:
 
     @property
     def lock(self) -> Path:
-        """The lock file, held while the system runs. Contains its process id."""
+        """The file with the system's process id, locked while the system runs."""
         return self.folder / "lock"
 
     @property
     def environment(self) -> Path:
-        """The file with a shell's environment. Exists while the system is ready."""
+        """The file with a shell's environment, which exists while the system is ready."""
         return self.folder / "env"
 
     @property
     def temporary_folder(self) -> Path:
-        """The folder for temporary files. A shutdown removes it; after a killed run, the next start does."""
+        """The folder for temporary files. A shutdown removes it. After a killed run, the next start removes it."""
         return self.folder.resolve() / "tmp"
 
     @property
@@ -248,7 +248,7 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
             stderr=log,
             # In its own session, so that Ctrl-C does not reach it before the page server has stopped.
             start_new_session=True,
-            # Its files hold secrets of functions and users.
+            # Its files contain secrets of functions and users.
             umask=0o077,
         )
     try:

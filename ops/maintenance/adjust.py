@@ -1,4 +1,4 @@
-"""Adjust: turn an operator's options into an `Adjust` command, and the result of the command into an outcome."""
+"""Turn an operator's options into an `Adjust` command, and the result of the command into an outcome."""
 
 import shlex
 import uuid
@@ -24,7 +24,7 @@ from ops.maintenance import notes
 def build_command(  # noqa: PLR0913  (one for each option)
     counter_id: str, *, by: int | None, to: int | None, reason: str, who: str | None, key: str | None
 ) -> Adjust:
-    """Return the command for these options. Default of `key`: a random one."""
+    """Return the command for these options. The default of `key` is a random key."""
     if not domain_events.is_counter_id(counter_id):
         raise InputError(f"COUNTER_ID must be {domain_events.COUNTER_ID}, got {counter_id!r}.")
     if (by is None) == (to is None):
@@ -41,8 +41,8 @@ def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
     """
     Record the adjustment after the operator confirms it. With `dry_run`, only describe it.
 
-    An adjustment that was recorded before, or that changes nothing, needs no confirmation and is not recorded. Before
-    recording, show the key: if this process ends without a message, the adjustment can be repeated safely.
+    If the adjustment is already recorded, or would change nothing, record nothing and ask for no confirmation. Before
+    recording, show the key. If this process then ends without a message, the operator can repeat the adjustment safely.
 
     Raises:
         OperatorError: the adjustment is refused, or its outcome is unknown. The message says what to do.
@@ -109,7 +109,7 @@ def _describe_result(adjustment: Adjust, accepted: Accepted | None) -> Outcome:
     facts = _facts(adjustment, event, value, recorded=not accepted.is_retry, before=accepted.is_retry)
     change = f"{event.by:+} to {event.counter_id}, event {event.event_id}, key {adjustment.idempotency_key}"
     if accepted.is_retry:
-        return Outcome(facts, [f"Already recorded: {change}. Nothing was recorded now. The value is {value}."])
+        return Outcome(facts, [f"Already recorded: {change}. Nothing new was recorded. The value is {value}."])
     return Outcome(facts, [f"Recorded: {change}. The value is {value}."])
 
 

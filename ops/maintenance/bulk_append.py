@@ -1,4 +1,4 @@
-"""Append many events at once: one transaction instead of a request per event."""
+"""Append many events in one transaction instead of one request per event."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from chalicelib.aws.tables import EventItem
 from chalicelib.domain.events import Event
 from chalicelib.errors import KeyReusedError, LogUnavailableError, NotUnderstoodError
 
-#: The most events that `append_many` and `append_all` accept: DynamoDB's limit for a transaction.
+#: The maximum number of events that `append_many` and `append_all` accept: DynamoDB's limit for a transaction.
 MOST_AT_ONCE = 100
 
 
@@ -17,11 +17,11 @@ def append_many(events: Sequence[Event]) -> list[Event]:
     """
     Append the events whose ids are not in the log, and return the other events.
 
-    The recorded events with the ids of the returned events may have different content.
+    The log's event with the id of a returned event may have different content.
 
-    Pass 1 to `MOST_AT_ONCE` events with different ids. This usually takes one transaction, which costs two write units
-    per event, and is much faster than a request per event. If DynamoDB refuses the transaction, each event is appended
-    on its own. A retry after a lost response is safe.
+    Pass 1 to `MOST_AT_ONCE` events with different ids. The call usually needs one transaction, which costs two write
+    units per event and is much faster than a request per event. If DynamoDB refuses the transaction, append each event
+    with a separate request. A retry after a lost response is safe.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond. The outcome is unknown:
@@ -33,7 +33,7 @@ def append_many(events: Sequence[Event]) -> list[Event]:
 
 def append_all(events: Sequence[Event]) -> bool:
     """
-    Append all of these events in one transaction, and return True; or append none, and return False.
+    Append all events in one transaction, or none. Return whether they were appended.
 
     DynamoDB refuses the transaction if the log has one of the ids, or if another transaction writes one of them.
     `events` has the same limits as in `append_many`. If a response is lost, a retry of the call returns False, although

@@ -100,7 +100,7 @@ def change(action: str, names: tuple[str, ...]) -> Outcome:
         OperatorError: the catalog is full or damaged. Nothing is changed.
     """
     kind = CHANGES[action]
-    covered = Names(names)  # a `*` in an entry is then a character, which only a `*` matches
+    covered = Names(names)  # here, a `*` in an entry is an ordinary character, which only a `*` matches
     entries = {*names} if kind.adds else {entry for entry in _list_sets(read())[kind.set_name] if entry in covered}
     sets = _list_sets(_update(kind, entries) if entries else read())
     left = {} if kind.adds else _find_overlaps(names, sets[kind.set_name])
@@ -187,7 +187,7 @@ def has_common_name(first: str, second: str) -> bool:
 
 def _select(names: tuple[str, ...], listed: set[str], limit: int) -> Iterator[Counter]:
     """
-    Yield the counters that the names and patterns select: named ones, matching ones in `listed`, and those of a scan.
+    Yield the counters that the names and patterns select, from the names themselves, from `listed` and from a scan.
 
     The scan stops after the page on which it reaches `limit`. A counter may be yielded twice.
     """

@@ -53,8 +53,8 @@ class DeadLetter:
     """
     A message on a projection's dead-letter `queue`.
 
-    Its `outcome` is "listed", "too large", "sent" or "discarded". If it was sent, `sent_as` describes what was sent:
-    the ids of the new messages, or the number of events.
+    Its `outcome` is "listed", "too large", "sent" or "discarded". If it was sent, `sent_as` contains the ids of the new
+    messages or the number of events.
     """
 
     id: str
@@ -101,7 +101,7 @@ class Selection:
     max_messages: int = MAX_MESSAGES
 
     def has(self, letter: DeadLetter) -> bool:
-        """Check whether the dead letter is selected. Ignores `projections` and `max_messages`."""
+        """Check whether the dead letter is selected. Ignore `projections` and `max_messages`."""
         has_id = letter.id.startswith(tuple(self.ids) or "")
         return has_id and self.reason in letter.reason and letter.age_s >= self.min_age_s
 
@@ -114,7 +114,7 @@ class ReceivedLetters:
     in_flight: "dict[str, InFlightMessages]"
 
     def delete(self, letter: DeadLetter, outcome: str, sent_as: str | None = None) -> None:
-        """Delete the dead letter from its queue, and note its outcome."""
+        """Delete the dead letter from its queue, and set its outcome."""
         self.in_flight[letter.projection].delete(letter.id)
         letter.outcome, letter.sent_as = outcome, sent_as
 
@@ -125,7 +125,11 @@ class ReceivedLetters:
 
     @property
     def hidden_count(self) -> int:
-        """The number of messages that other consumers have received."""
+        """
+        The approximate number of messages that other consumers have received.
+
+        Only queues that were read completely are included.
+        """
         return sum(messages.hidden_count for messages in self.in_flight.values())
 
 
@@ -222,7 +226,7 @@ class InFlightMessages:
         ]
         for _ in range(_RELEASES):
             answer = sqs.client().change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
-            # SQS also refuses messages that are already visible or deleted, and calls that the sender's fault.
+            # SQS also refuses messages that are already visible or deleted, and reports that as the sender's fault.
             failed = {failure["Id"] for failure in answer.get("Failed", ()) if not failure["SenderFault"]}
             entries = [entry for entry in entries if entry["Id"] in failed]
             if not entries:

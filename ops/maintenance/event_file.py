@@ -1,7 +1,7 @@
 """
-Files of events: JSON Lines, compressed if the name ends in `.gz`, with a manifest next to the file.
+Read and write files of events: JSON Lines, compressed if the name ends in `.gz`, with a manifest next to the file.
 
-A file is on this machine or in S3, as s3://BUCKET/KEY. docs/export.md describes files and manifests for readers.
+A file is on this machine, or in S3 as s3://BUCKET/KEY. docs/export.md describes the format of files and manifests.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from ops.maintenance.missing_events import Candidate, Problem
 #: The name of standard input and output.
 STANDARD = "-"
 
-#: The start of the name of a file in S3.
+#: The prefix of the name of a file in S3.
 _S3 = "s3://"
 
 #: The version of the file's format and of its manifest.
@@ -43,7 +43,7 @@ _LONGEST_LINE = 64 * 1024
 
 _COMPRESSED = ".gz"
 
-#: The end of the name of a file that is not complete.
+#: The suffix of the name of an incomplete file.
 _DRAFT = ".draft"
 
 
@@ -98,7 +98,7 @@ def _parse_url(url: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def open_for_write(file: Path | None) -> Iterator[BinaryIO]:
-    """Open the file, or standard output. The same lines give the same bytes, even if they are compressed."""
+    """Open the file, or standard output. The same lines produce the same bytes, even if they are compressed."""
     if file is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -108,7 +108,7 @@ def open_for_write(file: Path | None) -> Iterator[BinaryIO]:
             yield raw
             return
         with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as compressed:
-            yield compressed  # type: ignore[misc]  # a GzipFile is a BinaryIO in all that is used
+            yield compressed  # type: ignore[misc]  # a GzipFile has all methods of a BinaryIO that are used
 
 
 @contextlib.contextmanager
@@ -193,7 +193,7 @@ def check_manifest(name: str) -> None:
         return
     lines += last not in (b"", b"\n")
     what = (
-        "it was edited or its lines have another order"
+        "it was edited, or its lines are in a different order"
         if lines == events
         else f"it has {lines:,} lines for {events:,} events"
     )
@@ -222,7 +222,7 @@ def _read_manifest(name: str) -> tuple[int, str] | None:
 
 
 def read_events(name: str) -> Iterator[Candidate | Problem]:
-    """Yield an event or a problem for each line. A damaged compressed file ends with a problem."""
+    """Yield an event or a problem for each line. If a compressed file is damaged, yield a problem last."""
     for number, line in read_lines(name):
         if isinstance(line, str):
             yield Problem(name, number, line)
@@ -278,7 +278,7 @@ def _open_for_read(name: str) -> Iterator[BinaryIO]:
             yield raw
             return
         with gzip.GzipFile(fileobj=raw) as stream:
-            yield stream  # type: ignore[misc]  # a GzipFile is a BinaryIO in all that is used
+            yield stream  # type: ignore[misc]  # a GzipFile has all methods of a BinaryIO that are used
 
 
 @contextlib.contextmanager

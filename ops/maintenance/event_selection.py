@@ -22,11 +22,11 @@ class EventSelection:
     to_ms: int | None = None
 
     def has(self, event: Event) -> bool:
-        """Check whether the event was recorded in this time range. Ignores the counter."""
+        """Check whether the event was recorded in this time range. Ignore the counter."""
         return self.from_ms <= event.recorded_at_ms and (self.to_ms is None or event.recorded_at_ms < self.to_ms)
 
     def read(self, after: LogPosition | None) -> Iterator[Event | Unreadable]:
-        """Yield the events of these counters after a position, recorded at any time. The order is always the same."""
+        """Yield these counters' events after a position, regardless of the time range. The order is always the same."""
         if not self.counter_ids:
             yield from log_reader.scan(after=after)
             return

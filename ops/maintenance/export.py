@@ -1,5 +1,5 @@
 """
-Export: write the events of the log to a file, ordered by time.
+Write the events of the log to a file, ordered by time.
 
 DynamoDB returns the events in an order that depends on its partitions. Events are therefore first collected in a SQLite
 file, which SQLite then sorts on disk. The SQLite file also stores the position in the log after which an interrupted
@@ -31,7 +31,7 @@ from ops.maintenance.event_file import Target
 from ops.maintenance.event_selection import EventSelection
 
 _AT_ONCE = 1000
-#: Less than a day: a daily export that was killed must not be finished by the next one.
+#: Less than a day, so that a daily export does not resume an export that was killed the day before.
 _EXPIRES_MS = 6 * 3_600_000
 
 #: The maximum number of unreadable events that the outcome lists.
@@ -85,7 +85,7 @@ class _Staging(TemporaryDatabase):
 
     def resume(self, owner: str, *, from_start: bool = False) -> tuple[LogPosition | None, int]:
         """
-        Return the position of this owner's interrupted export, and how many events it has collected, or start over.
+        Return the position of this owner's interrupted export and the number of collected events, or start over.
 
         Drop the state of another owner, and state that is more than six hours old. With `from_start`, drop any state.
         """
@@ -122,7 +122,7 @@ class _Staging(TemporaryDatabase):
         return (f"{line}\n".encode() for (line,) in self.rows(query))
 
     def count(self, table: str) -> int:
-        """Return the number of events, or of unreadable ones, so far."""
+        """Return the number of rows in this table so far: the readable or the unreadable events."""
         ((number,),) = self.rows(f"SELECT count(*) FROM {table}")  # noqa: S608  (no input)
         return int(number)
 
@@ -153,7 +153,7 @@ def _locate_staging(file: Path) -> Path:
 
 
 def _identify(settings: Settings, selection: EventSelection) -> str:
-    """Describe the export to which a position belongs. A table that was created again is another table."""
+    """Describe the export that a position belongs to. A table that was created again counts as a different table."""
     table = lookups.table_ids(settings.event_log_table)
     return json.dumps({"stage": settings.stage, "table": table, "selection": asdict(selection)})
 

@@ -1,5 +1,5 @@
 """
-Import: append those events of files that a stage's log lacks.
+Append those events of files that a stage's log lacks.
 
 A CSV file contains start values of counters that move here from another service. The start values are recorded as
 adjustments.
@@ -20,7 +20,7 @@ from ops.maintenance import event_file, missing_events
 from ops.maintenance.missing_events import Candidate, Problem
 from ops.maintenance.notes import Note
 
-#: The names of the columns of CSV. Other columns are ignored.
+#: The required columns of a CSV file. Other columns are ignored.
 _COLUMNS = ("counter_id", "value")
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,17}")
@@ -35,8 +35,8 @@ def import_files(settings: Settings, names: Sequence[str], note: Note | None, ra
     """
     Append those events of these files that the log lacks: see `append_missing`.
 
-    An invalid line is a problem, and so is a file with a malformed manifest or one that differs from its manifest.
-    `note` is required if one of the files is CSV.
+    Problems are invalid lines, files with a malformed manifest, and files that differ from their manifest. `note` is
+    required if one of the files is CSV.
 
     Raises:
         InputError: a file does not exist. Nothing is changed.
@@ -65,7 +65,7 @@ def _read_start_values(name: str, note: Note) -> Iterator[Candidate | Problem]:
     """
     Yield an adjustment or a problem for each row. Skip rows with the value 0.
 
-    The id of an adjustment depends only on the counter and the key, as it does for `counters add --start`.
+    The id of an adjustment depends only on the counter and the key, as with `counters add --start`.
     """
     now_ms = clock.now_ms()
     columns: list[str] | None = None
@@ -78,9 +78,9 @@ def _read_start_values(name: str, note: Note) -> Iterator[Candidate | Problem]:
         except ValueError:
             yield Problem(name, number, "the line is not in UTF-8")
             continue
-        except csv.Error:  # the next line may be the rest of a field with a line break, and only look like a row
+        except csv.Error:  # the next line may continue a field with a line break, although it looks like a row
             yield Problem(
-                name, number, "the line is not CSV, or a field has a line break. The rest of the file is not read"
+                name, number, "the line is not CSV, or a field has a line break. The remaining lines are not read"
             )
             return
         if columns is None:

@@ -1,4 +1,4 @@
-"""Look up table sizes and counters without reading a whole stage."""
+"""Look up table sizes and counters without reading whole tables."""
 
 from collections.abc import Callable, Iterable
 

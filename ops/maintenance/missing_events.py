@@ -62,7 +62,7 @@ class Candidate:
         what = (
             f"an event that this version cannot read ({recorded.reason})"
             if isinstance(recorded, Unreadable)
-            else f"{recorded.type_name} {recorded.by:+} with other content"
+            else f"{recorded.type_name} {recorded.by:+} with different content"
         )
         where = f"event {self.event.event_id} of counter {self.event.counter_id}"
         return Problem(self.file, self.line, f"{where} is already recorded as {what}")
@@ -70,7 +70,11 @@ class Candidate:
 
 @dataclass(slots=True)
 class _Result:
-    """The result so far: appended events by type, events already in the log, and problems, the first of them listed."""
+    """
+    The result so far: appended events by type, events already in the log, and problems.
+
+    `listed` contains only the first problems.
+    """
 
     appended: Counter[str] = field(default_factory=Counter)
     present: int = 0
@@ -106,10 +110,10 @@ def append_missing(  # noqa: PLR0913  (decisions of the caller)
     """
     Append the events among these records that the log lacks, at most `rate` per second.
 
-    An event that the log already has is skipped, and reported as a problem if it differs from the recorded one. A
-    purge is appended to the partition of each part that the counter has in this stage. If the call is interrupted at
-    any point, the next call with the same records appends the rest. With `dry_run`, read and report only. Memory use
-    does not grow with the number of records, which is `total`, if known.
+    An event that the log already has is skipped, and reported as a problem if it differs from the recorded one. A purge
+    is appended to the partition of each part that the counter has in this stage. If the call is interrupted at any
+    point, the next call with the same records appends the missing events. With `dry_run`, read and report only. Memory
+    use does not grow with the number of records, which is `total`, if known.
 
     `present` is the number of further events that the log already has. `following` is the command to run next, which
     the outcome names. Default: none if no event was appended, `rebuild` if the records include a purge, else `verify`.
@@ -186,8 +190,8 @@ def _prepare(records: Iterable[Candidate | Problem], result: _Result) -> Iterato
     """
     Yield the events whose ids are valid for their types. Add a problem to the result for each other event.
 
-    Also add the problems among the records. After each purge, yield its copies for the parts of this stage, because the
-    purge's own stage may have another number of parts.
+    Also add the problems among the records. The purge may come from a stage with a different number of parts.
+    Therefore, after each purge, yield its copies for the parts of this stage.
     """
     parts = partitions.count_parts()
     for each in records:
@@ -208,7 +212,7 @@ def _prepare(records: Iterable[Candidate | Problem], result: _Result) -> Iterato
 
 
 def _drop_repeated(chunk: Sequence[Candidate], result: _Result) -> list[Candidate]:
-    """Return the first event with each id, and compare its repetitions with it. A batch must not have a key twice."""
+    """Return the first event with each id, and compare repeated events with it. A batch must not have a key twice."""
     first: dict[LogPosition, Candidate] = {}
     for each in chunk:
         known = first.setdefault(log_reader.locate(each.event), each)

@@ -1,4 +1,4 @@
-"""The note that the log keeps about an operator's change: the reason and the operator."""
+"""Build the note that the log keeps about an operator's change: the reason and the operator."""
 
 import getpass
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ def build_note(reason: str, who: str | None, key: str | None = None) -> Note:
     """Return the note with these texts. Default of `who`: `get_caller()`. Default of `key`: "start"."""
     for name, text in {"--reason": reason, "--who": who, "--key": key}.items():
         if text is not None and not domain_events.is_valid_text(text):
-            raise InputError(f"{name} must be {domain_events.Adjusted.rules['reason']}.")
+            raise InputError(f"{name} must be {domain_events.Adjusted.rules['reason']}, got {text!r}.")
     return Note(reason, who or get_caller(), key or "start")
 
 
@@ -37,7 +37,7 @@ def get_caller() -> str:
     except (BotoCoreError, ClientError):
         try:
             name = getpass.getuser()
-        except (OSError, KeyError, ImportError):  # differs between versions of Python
+        except (OSError, KeyError, ImportError):  # the error differs between versions of Python
             name = ""
     if not domain_events.is_valid_text(name):
         raise OperatorError("Cannot determine the current user; pass --who.")

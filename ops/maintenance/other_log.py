@@ -1,7 +1,7 @@
 """
 Append those events of another log that the stage's log lacks.
 
-The other log is a table that AWS restored, or the log of another stage. Both logs may be in use meanwhile.
+The other log is a table that AWS restored, or the log of another stage. Both logs may remain in use.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ CREATE TABLE recorded (counter_id, event_id, digest, PRIMARY KEY (counter_id, ev
 CREATE TABLE missing (recorded_at_ms, counter_id, event_id, line, problem);
 """
 
-#: The pattern that closes all counters of a stage that moves. The new stage must stay open.
+#: The pattern that closes all counters of the source before a move. The new stage must stay open.
 _ALL = "*"
 
 
@@ -44,7 +44,7 @@ def restore(settings: Settings, table: str, rate: int, *, dry_run: bool) -> Outc
     """
     Append those events of the restored table that the stage's log lacks, at most `rate` events per second.
 
-    An event that the log has is skipped, even if a client has since recorded it again with its idempotency key. An
+    An event that the log has is skipped, even if a client recorded it again later with the same idempotency key. An
     event that differs from the recorded event, or cannot be read, is a problem. Memory use does not grow with the logs.
     """
     client: Any = tables.client()
@@ -56,7 +56,7 @@ def copy(settings: Settings, source: Settings, client: "DynamoDBClient", rate: i
     """
     Append those events of the source's log that the stage's log lacks, at most `rate` events per second.
 
-    Like `restore`: an event that the log has is skipped, even if a client recorded it in both stages with its
+    As in `restore`, an event that the log has is skipped, even if a client recorded it in both stages with the same
     idempotency key. The outcome also lists the commands that add those entries of the source's catalog that the stage's
     catalog lacks. `client` is a DynamoDB client for the source's account and region.
     """
@@ -87,7 +87,8 @@ def _append_missing(  # noqa: PLR0913  (decisions of the caller)
     """
     Append those events in `table` that the stage's log lacks. `client` is a client for the table's account and region.
 
-    `is_same` compares a recorded event with the event in the table. `check` may refuse the table by its description.
+    `is_same` compares a recorded event with the event in the table. `check` may refuse the table because of its
+    description.
     """
     own: Any = tables.client()
     own_description = own.describe_table(TableName=settings.event_log_table)["Table"]
@@ -101,7 +102,7 @@ def _append_missing(  # noqa: PLR0913  (decisions of the caller)
 
 
 def _is_restored(recorded: Event, restored: Event) -> bool:
-    """Check whether the recorded event is the restored one, or the same increment that a later retry recorded again."""
+    """Check whether the recorded event is the restored event, or the same increment recorded again by a later retry."""
     return recorded == restored or (
         have_same_content(recorded, restored) and recorded.recorded_at_ms >= restored.recorded_at_ms
     )
@@ -109,7 +110,7 @@ def _is_restored(recorded: Event, restored: Event) -> bool:
 
 def _check_source(own_table: str, restored: dict[str, Any]) -> None:
     """
-    Check that AWS restored the table from the stage's log, or from a table that is named after it.
+    Check that AWS restored the table from the stage's log, or from a table whose name extends the log's name.
 
     If the table's description does not name the source, check the table's own name instead.
     """
@@ -142,7 +143,7 @@ def _compare_catalogs(settings: Settings, source: Settings, client: "DynamoDBCli
 
 
 def _describe(client: "DynamoDBClient", table: str, own: dict[str, Any]) -> dict[str, Any]:
-    """Check that a table can be another event log, and return its description. `own` describes the stage's table."""
+    """Check that a table can be the other event log, and return its description. `own` describes the stage's log."""
     try:
         description: Any = client.describe_table(TableName=table)["Table"]
     except client.exceptions.ResourceNotFoundException as error:
@@ -160,7 +161,7 @@ def _describe(client: "DynamoDBClient", table: str, own: dict[str, Any]) -> dict
 
 
 def _scan(client: "DynamoDBClient", table: str) -> Iterator[Event | Unreadable]:
-    """Yield all events that a log had at the start, whatever its number of parts. Reads are strongly consistent."""
+    """Yield all events that a log had at the start, for any number of parts. Reads are strongly consistent."""
     for page in client.get_paginator("scan").paginate(
         TableName=table, ConsistentRead=True, PaginationConfig={"PageSize": _AT_ONCE}
     ):
@@ -189,7 +190,7 @@ class _Difference(TemporaryDatabase):
                 advance(len(batch))
 
     def find_missing(self, client: "DynamoDBClient", description: dict[str, Any]) -> tuple[int, int]:
-        """Read the other log. Return the number of its events that this stage's log has, and of its other events."""
+        """Read the other log. Return how many of its events this stage's log has, and how many it lacks."""
         table, label, size = description["TableName"], f"Reading {description['TableArn']}", description["ItemCount"]
         present = total = 0
         with throttling.retry_throttled(client), progress.bar(label, size) as advance:

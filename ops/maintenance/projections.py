@@ -34,7 +34,7 @@ class Maintenance:
     The functions that verify a projection and, unless `repair` is None, rebuild it.
 
     `compare` opens a comparison, and `repair` corrects the differences. `count_events` returns the number of counted
-    events, or None if damage makes it unknown.
+    events, or None if the read model is too damaged to tell.
     """
 
     compare: Callable[[Settings, StagingDb, Sequence[str], Scope], AbstractContextManager[Comparison]]
@@ -76,7 +76,7 @@ def stage_comparisons(
     """
     Read the log and these projections' read models into a temporary database. Without `counter_ids`, read all counters.
 
-    Yields the database, and the comparisons by projection.
+    Yield the database and the comparisons by projection.
     """
     _check_support("verify", selected, MAINTENANCE)
     scope = part_comparison.select_counters(counter_ids) if counter_ids else part_comparison.select_all(_SEGMENTS)
@@ -104,8 +104,8 @@ def count_events(projection: Projection) -> int | None:
 def _check_support(command: str, selected: Sequence[Projection], known: Container[str]) -> None:
     if unsupported := [projection.name for projection in selected if projection.name not in known]:
         raise OperatorError(
-            f"Projection {', '.join(unsupported)} does not support {command}: see MAINTENANCE in "
-            "ops/maintenance/projections.py. To choose another projection, pass --projection."
+            f"The projections must support {command}, got {', '.join(unsupported)}. To add support, see MAINTENANCE in "
+            "ops/maintenance/projections.py. To choose other projections, pass --projection."
         )
 
 
@@ -140,7 +140,7 @@ def merge_facts(by_projection: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
 
 
 def merge_outcomes(outcomes: Mapping[str, Outcome]) -> Outcome:
-    """Return one outcome for all projections. It holds if each outcome holds."""
+    """Return one outcome for all projections. Its `holds` is true if it is true in each outcome."""
     lines: list[str] = []
     for name, outcome in outcomes.items():
         if name != READ_MODEL.name:

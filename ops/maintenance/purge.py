@@ -1,5 +1,5 @@
 """
-Purge: void the events of junk counters in the log, then delete the counters from the read models.
+Void the events of junk counters in the log, then delete the counters from the read models.
 
 A purge appends a `Purged` event to the partition of each part. `verify` and `rebuild` ignore the events that it voids,
 so that the repair of a read model deletes the counter's items, archive pages and rows.
@@ -31,10 +31,10 @@ from ops.cli.result import Outcome, count
 from ops.maintenance import projections
 from ops.maintenance.notes import Note
 
-#: Counters that are compared with the log at the same time.
+#: The number of counters that are compared with the log together.
 _AT_ONCE = 100
 
-#: Appends at the same time.
+#: The number of concurrent appends.
 _THREADS = 8
 
 #: Functions with an outdated copy of the catalog may accept increments for less than this time.
@@ -68,10 +68,10 @@ def purge(  # noqa: PLR0913  (decisions of the caller)
 
     With `dry_run`, only report the number of counters, their events and their total value.
 
-    Refuses all counters if one of them accepts increments (`is_open`). Also refuses each counter with events that are
-    uncounted, unreadable or less than a minute old, and purges the others. If a call is interrupted, at any point, the
-    next call completes the purge. Safe while workers count: no total of another counter changes. Memory use does not
-    grow with the number of counters, except for the names of refused ones.
+    Refuse all counters if one of them accepts increments (`is_open`). Also refuse each counter with events that are
+    uncounted, unreadable or less than a minute old, and purge the others. If a call is interrupted, at any point, the
+    next call completes the purge. Safe while workers count events: the totals of other counters do not change. Memory
+    use does not grow with the number of counters, except for the names of refused counters.
     """
     repairable = [name for name, maintenance in projections.MAINTENANCE.items() if maintenance.repair]
     selected = [each for each in settings.projections if each.name in repairable]
@@ -96,9 +96,9 @@ def purge(  # noqa: PLR0913  (decisions of the caller)
 
 def make_purge_id(until_ms: int, part: int, parts: int) -> str:
     """
-    Return the id of the `Purged` event of a part: the same for the same arguments, so that it is appended once.
+    Return the id of a part's `Purged` event. The same arguments give the same id, so that the event is appended once.
 
-    It is lower than the ids of all other events, and belongs to this part; see `FIRST_ID_AFTER_PURGES`.
+    The id is lower than the ids of all other events, and belongs to this part; see `FIRST_ID_AFTER_PURGES`.
     """
     high, low = divmod(until_ms, 1 << 20)
     return str(uuid.UUID(int=high << 48 | low * parts + part))
@@ -130,7 +130,7 @@ class _Names(TemporaryDatabase):
         self.insert("part VALUES (?, ?, ?, ?)", rows)
 
     def all(self) -> Iterator[str]:
-        """Yield the counters, in order."""
+        """Yield the counters, ordered by id."""
         return (name for (name,) in self.rows("SELECT DISTINCT counter_id FROM part ORDER BY counter_id"))
 
     def totals(self) -> tuple[int, int, int]:
@@ -144,7 +144,7 @@ def _find_counters(settings: Settings, counters: Sequence[str], selected: Sequen
     """
     Add the selected counters of all read models.
 
-    Also reads the archive, because a purge that was interrupted may have left pages of a counter without an item.
+    Also read the archive, because an interrupted purge may have left pages of a counter without an item.
     """
     single = [name for name in counters if "*" not in name]
     projections.check_counters(settings, single, selected)
@@ -199,14 +199,14 @@ def _purge_chunk(
 
 
 def _find_obstacle(db: StagingDb, comparisons: Iterable[Comparison]) -> str:
-    """Return why these counters cannot be purged together; empty if they can."""
+    """Return the reason why these counters cannot be purged together; an empty string if they can."""
     if next(db.unreadable(), None) is not None:
         return "this version of the code cannot read all of its events"
     ((latest_ms,),) = db.rows("SELECT max(recorded_at_ms) FROM logged")
     if latest_ms is not None and latest_ms > clock.now_ms() - _QUIET_MS:
         return "its latest event is less than a minute old"
     if any(comparison.count_pending(0, 0) for comparison in comparisons):
-        return "not all of its events are counted; see verify"
+        return "some of its events are not counted yet: run verify"
     return ""
 
 
@@ -214,7 +214,7 @@ def _make_purges(db: StagingDb, note: Note, result: _Result) -> list[Purged]:
     """
     Make the purges that void the staged events: one for each part of each counter. Skip counters with only void events.
 
-    A purge ends at the time of the latest event, so the clock of this machine makes no difference.
+    A purge ends at the time of the latest event, so it does not depend on this machine's clock.
     """
     parts, now_ms = partitions.count_parts(), clock.now_ms()
     purges = []

@@ -1,4 +1,4 @@
-"""Rebuild: repair read models in place, from the log, while workers count events and clients query."""
+"""Repair read models in place, from the log, while workers count events and clients query."""
 
 from collections.abc import Iterator, Sequence
 

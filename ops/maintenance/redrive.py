@@ -1,14 +1,14 @@
 """
-Redrive: list dead letters, and send them back to their projection's queue or discard them.
+List dead letters, and send them back to their projection's queue or discard them.
 
-Dead letters of the log's stream concern all projections and go to the queues of all of them. These dead letters are
+Dead letters of the log's stream concern all projections and go to the queues of all projections. These dead letters are
 records that `publish` could not read, and batches that the stream's event source discarded. For such a batch, Lambda
-sends a note to the dead-letter queue of the first projection. The note does not contain the records, but the arrival
-times of the first and the last one. `redrive` reads the events of this period from the log.
+sends a note to the dead-letter queue of the first projection. Instead of the records, the note contains the arrival
+times of the first and the last record. `redrive` reads the events of this period from the log.
 
-All dead letters are received first, then the selected ones are sent, so that messages that the projector parks again
-are not received twice. A message is deleted from the dead-letter queue only after it is sent, or copied to a file. If
-the run is interrupted in between, the message is sent twice, and its events are counted once.
+`redrive` receives all dead letters before it sends the selected ones. Otherwise, it might receive the same messages
+again after the projector parks them. A message is deleted from the dead-letter queue only after it is sent, or copied
+to a file. If the run is interrupted in between, the message is sent twice, and its events are counted once.
 """
 
 import json
@@ -39,7 +39,7 @@ from ops.maintenance.dead_letters import DeadLetter, ReceivedLetters, Selection
 #: The longest wait for a confirmation: half of the visibility timeout. The other half is for deleting the messages.
 _CONFIRM_WITHIN_S = dead_letters.VISIBILITY_TIMEOUT_S // 2
 
-#: Events of the log that are sent in one batch.
+#: The number of the log's events that are sent in one batch.
 _AT_ONCE = 1000
 
 #: The size of the message attributes, which count towards the size of a message.
@@ -48,7 +48,7 @@ _ATTRIBUTE_BYTES = sum(len(f"{name}String{value}") for name, value in codec.LIKE
 
 def redrive(settings: Settings, selection: Selection, *, dry_run: bool) -> Outcome:
     """
-    Send the selected dead letters back to their queues. If SQS fails, unsent messages stay where they are.
+    Send the selected dead letters back to their queues. If SQS fails, unsent messages stay on the dead-letter queue.
 
     `holds` is false if a message is too large for a queue, except in a dry run, or if the run reached its maximum. It
     is also false if another consumer has received messages that may match the selection.
@@ -65,7 +65,7 @@ def redrive(settings: Settings, selection: Selection, *, dry_run: bool) -> Outco
     outcomes = Numbers(letter.outcome for letter in received.letters)
     too_large = outcomes["too large"]
     note = (
-        f"Too large for the projection queue, which takes at most {min(limits.values())} bytes: {too_large}. These "
+        f"Too large for the projection queue, which accepts at most {min(limits.values())} bytes: {too_large}. These "
         "messages stay on the dead-letter queue: replay their events, or discard them."
     )
     return _to_outcome(
@@ -81,11 +81,11 @@ def discard(
     settings: Settings, selection: Selection, folder: Path, *, dry_run: bool, confirm: Callable[[str], None]
 ) -> Outcome:
     """
-    Delete the selected dead letters after `confirm`, which gets a list of them and raises if the operator declines.
+    Call `confirm` with a list of the selected dead letters, then delete them.
 
-    Before deleting them, copy them to a new file in the folder, as JSON Lines that only this user can read. Each run
-    writes its own copy. `holds` is false if another consumer has received messages that may match the selection, or if
-    the run reached its maximum.
+    `confirm` raises an error if the operator declines. Before deleting them, copy them to a new file in the folder, as
+    JSON Lines that only this user can read. `holds` is false if another consumer has received messages that may match
+    the selection, or if the run reached its maximum.
 
     Raises:
         OperatorError: an id matches no message or several; the confirmation took too long; or the copy cannot be
@@ -103,7 +103,7 @@ def discard(
                     f"The confirmation took over {_CONFIRM_WITHIN_S} seconds. Nothing was discarded. Run redrive again."
                 )
             copy = _write_copy(folder, settings.stage, received)
-            click.echo(f"Copied to {copy}.", err=True)  # a later failure would not show it
+            click.echo(f"Copied to {copy}.", err=True)  # shown now, because a later failure would hide it
             with progress.bar("Discarding", len(received.letters), "messages") as advance:
                 for letter in received.letters:
                     received.delete(letter, "discarded")

@@ -1,5 +1,5 @@
 """
-Replay: send events of the log to the projections' queues again, at a given rate, with a checkpoint.
+Send events of the log to the projections' queues again, at a given rate, with a checkpoint.
 
 A checkpoint belongs to a selection of events and to the stage's tables, and expires after a day. Otherwise, an old,
 forgotten checkpoint could make a replay skip events.
@@ -144,7 +144,7 @@ def send(queue: str, messages: Iterable[str]) -> None:
 
 
 def _identify(settings: Settings, selection: Selection) -> dict[str, Any]:
-    """Describe the replay to which a checkpoint belongs, in JSON's types. A table that was created again differs."""
+    """Describe the replay that a checkpoint belongs to, in JSON types. A table that was created again differs."""
     tables = lookups.table_ids(settings.event_log_table, settings.counters_table, settings.archive_table)
     owner = {"stage": settings.stage, "tables": tables, "selection": asdict(selection)}
     stored: dict[str, Any] = json.loads(json.dumps(owner))

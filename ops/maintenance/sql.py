@@ -1,9 +1,9 @@
 """
-Read-only queries on the SQL read model.
+Run read-only queries on the SQL read model.
 
-Each query has its own connection, and a transaction in which the database refuses to write
-(`chalicelib/extras/sql/read_only.py`). A server receives a single statement, and describes it before running it.
-There, a statement without result columns, such as `COPY` to a file, `DO` or `COMMIT`, is not run.
+Each query uses a separate connection, and a transaction in which the database refuses writes
+(`chalicelib/extras/sql/read_only.py`). A database server receives a single statement, and describes it before running
+it. If the statement has no result columns, as with `COPY` to a file, `DO` or `COMMIT`, the server does not run it.
 """
 
 import contextlib
@@ -86,7 +86,7 @@ def query(url: str, statement: str, timeout_s: int) -> Iterator[Result]:
     Raises, even while rows are read:
         InputError: the statement is not valid UTF-8 or contains NUL.
         KeyboardInterrupt: the command was interrupted, for example by Ctrl-C. The statement is stopped.
-        OperatorError: the statement is refused, wrong, cancelled or takes longer than `timeout_s`.
+        OperatorError: the statement is refused, invalid or cancelled, or takes longer than `timeout_s`.
         ReadModelUnavailableError: the database is unavailable.
     """
     if re.search(r"[\0\ud800-\udfff]", statement):  # bytes that are not UTF-8 were read as surrogates

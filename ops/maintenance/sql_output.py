@@ -25,7 +25,7 @@ from ops.maintenance.sql import Result
 
 Format = Literal["table", "csv", "json"]
 
-#: The default limit of a table's rows.
+#: The default maximum number of rows in a table.
 TABLE_ROWS = 1000
 
 #: Wider than any table, so that only the terminal wraps lines.
@@ -34,11 +34,11 @@ _WIDTH = 1_000_000
 
 def write(result: Result, output: Format, limit: int | None) -> None:
     """
-    Write at most `limit` rows to standard output. Default: 1,000 rows of a table, else all.
+    Write at most `limit` rows to standard output. Default: 1,000 rows for a table, else all rows.
 
-    Nothing is written before the last row has arrived: if the statement fails or is stopped, the output is empty, not
-    cut off. A table is collected in memory, CSV and JSON in a temporary file. CSV and JSON are UTF-8, regardless of the
-    encoding of standard output. If there are more rows, a note says so: below a table, else on standard error.
+    Write nothing until the last row has arrived: if the statement fails or is stopped, the output is empty, not
+    truncated. A table is collected in memory, CSV and JSON in a temporary file. CSV and JSON are UTF-8, regardless of
+    the encoding of standard output. If there are more rows, a note says so: below a table, else on standard error.
     """
     if output == "table":
         limit = limit or TABLE_ROWS
@@ -125,7 +125,7 @@ def _write_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         table.add_column(Text(_escape(name)), justify="right" if is_numeric else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(_cell, row))
-    # Without a height, rich ignores the width if TERM is dumb. It would also exit on its own if the pipe is closed.
+    # Without a height, rich ignores the width if TERM is dumb. Without a capture, it exits if the pipe is closed.
     colors: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
     console = Console(highlight=False, width=_WIDTH, height=1, color_system=colors)
     with console.capture() as capture:

@@ -1,4 +1,4 @@
-"""Verify: compare the stage's read models with its log."""
+"""Compare the stage's read models with its log."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

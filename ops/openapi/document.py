@@ -44,7 +44,7 @@ def generate() -> JSON:
     Generate the document, with placeholders for the settings of a stage.
 
     Raises:
-        ValueError: a route of `app.py` has no description, or reads other query parameters than its description lists.
+        ValueError: a route of `app.py` has no description, or its query parameters differ from its description.
     """
     import app  # noqa: PLC0415  (it reads the settings)
     from chalicelib.api import views  # noqa: PLC0415  (it reads the settings)

@@ -1,4 +1,4 @@
-"""Examples, which the service renders for the document."""
+"""Define the examples that the service renders for the document."""
 
 from chalicelib.api import requests
 from chalicelib.command_handlers import choose_event_id

@@ -1,8 +1,8 @@
 """
 Describe each route's parameters, request body and responses.
 
-`document` derives the rest from the route in `app.py`: the path and its parameters, the name, and the usual errors. The
-view's docstring is the summary.
+`document` derives the path, its parameters, the name and the usual errors from the route in `app.py`. The view's
+docstring is the summary.
 """
 
 from dataclasses import dataclass, field
@@ -303,7 +303,7 @@ def _describe_report() -> Operation:
     as_csv = describe_response("", TEXT, _render_page("daily", _A_DAILY_ROW, as_csv=True))
     response["content"]["text/csv"] = as_csv["content"][reports_api.CSV]
     response["headers"] |= {name: {"schema": TEXT} for name in ("Content-Disposition", "X-Content-Type-Options")}
-    bounds = "A day, or a time with any offset. A step that lies partly in the range is reported in full."
+    bounds = "A day, or a time with any offset. A step that is only partly in the range is reported in full."
     day_or_time = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
     return Operation(
         {"200": response},

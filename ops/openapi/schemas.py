@@ -1,4 +1,4 @@
-"""JSON schemas of requests and responses."""
+"""Describe requests and responses with JSON schemas."""
 
 from typing import Any
 

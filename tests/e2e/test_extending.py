@@ -219,7 +219,7 @@ def test_command_refuses_a_projection_that_does_not_support_it(project, extended
     refused = ops(command, "--stage", STAGE, *selection, at=project)
 
     assert refused.returncode != 0
-    assert f"Projection active does not support {command}" in refused.stderr
+    assert f"must support {command}, got active" in refused.stderr
 
 
 #: Withdraw from an account with 100: one after the other with a repeated key, then eight concurrent ones of 30.

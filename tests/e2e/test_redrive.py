@@ -157,7 +157,7 @@ def test_dead_letter_too_large_for_the_queue_stays_and_is_reported(client, dead_
 
     eventually(lambda: client.counter(mark)["value"] == 2)
     assert (done.returncode, f"{large}  " in done.stdout, done.stderr) == (1, True, "")
-    assert "Too large for the projection queue, which takes at most 196608 bytes: 1." in done.stdout
+    assert "Too large for the projection queue, which accepts at most 196608 bytes: 1." in done.stdout
     assert [message["MessageId"] for message in dead_letters()] == [large]
 
 

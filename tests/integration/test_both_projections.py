@@ -244,7 +244,7 @@ def test_verify_of_a_projection_without_a_comparison_is_refused(pipeline, second
     monkeypatch.delitem(projections.MAINTENANCE, SQL.name)
 
     for chosen in ((SQL,), ()):
-        with pytest.raises(OperatorError, match="Projection sql does not support verify"):
+        with pytest.raises(OperatorError, match="must support verify, got sql"):
             run_verify(pipeline, *chosen)
 
 
@@ -255,7 +255,7 @@ def test_rebuild_of_a_projection_without_a_repair_is_refused(pipeline, second, m
     monkeypatch.setitem(projections.MAINTENANCE, SQL.name, without_repair)
 
     for chosen in ((SQL,), ()):
-        with pytest.raises(OperatorError, match="Projection sql does not support rebuild"):
+        with pytest.raises(OperatorError, match="must support rebuild, got sql"):
             rebuild.rebuild(settings.current(), (pipeline.counter_id,), chosen)
     assert pipeline.version == 0
 

@@ -139,7 +139,7 @@ def test_event_that_differs_in_both_stages_is_reported(record):
 
     assert outcome.facts["listed"] == [
         f"{SOURCE.event_log_table}: event {event.event_id} of counter {event.counter_id} is already recorded as "
-        "Incremented +99 with other content"
+        "Incremented +99 with different content"
     ]
     assert (outcome.holds, outcome.facts["appended"]) == (False, 1)
 

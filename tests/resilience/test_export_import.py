@@ -480,7 +480,7 @@ def test_event_that_differs_from_the_recorded_one_is_refused(tmp_path, change, f
         outcome = run_import(file)
 
     assert outcome.facts["listed"] == [
-        f"{file}, line 1: event {an_id(1)} of counter c1 is already recorded as Incremented +2 with other content"
+        f"{file}, line 1: event {an_id(1)} of counter c1 is already recorded as Incremented +2 with different content"
     ]
     assert (outcome.holds, outcome.facts["appended"]) == (False, 1)
     assert {*read_log()} == {recorded, fresh}
@@ -578,8 +578,8 @@ def test_damaged_compressed_file_is_a_problem(tmp_path, content, appended):
     ("spoil", "reason"),
     [
         (lambda lines: lines[:-1], "it has 11 lines for 12 events"),
-        (lambda lines: [*lines[:-1], lines[-1][:20]], "it was edited or its lines have another order"),
-        (lambda lines: lines[::-1], "it was edited or its lines have another order"),
+        (lambda lines: [*lines[:-1], lines[-1][:20]], "it was edited, or its lines are in a different order"),
+        (lambda lines: lines[::-1], "it was edited, or its lines are in a different order"),
         (lambda lines: [*lines, lines[0]], "it has 13 lines for 12 events"),
     ],
 )
@@ -735,7 +735,7 @@ def test_csv_is_read_up_to_a_field_with_a_line_break(tmp_path):
 
     outcome = run_import(file, note=NOTE)
 
-    reason = "the line is not CSV, or a field has a line break. The rest of the file is not read"
+    reason = "the line is not CSV, or a field has a line break. The remaining lines are not read"
     assert outcome.facts["listed"] == [f"{file}, line 3: {reason}"]
     assert [event.counter_id for event in read_log()] == ["a"]
 

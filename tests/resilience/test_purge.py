@@ -258,7 +258,7 @@ def test_counter_with_an_obstacle_is_refused_and_others_are_purged(engine, count
     assert not outcome.holds
     assert (outcome.facts["counters"], outcome.facts["events"]) == (2, 6)
     assert outcome.facts["refused"] == {
-        "late": "not all of its events are counted; see verify",
+        "late": "some of its events are not counted yet: run verify",
         "new": "its latest event is less than a minute old",
         "odd": "this version of the code cannot read all of its events",
     }

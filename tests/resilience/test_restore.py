@@ -128,7 +128,7 @@ def test_event_that_differs_from_the_recorded_one_is_reported(engine, back_up, c
 
     assert outcome.facts["listed"] == [
         f"{RESTORED}: event {event.event_id} of counter {event.counter_id} is already recorded as Incremented "
-        f"{edited.by:+} with other content"
+        f"{edited.by:+} with different content"
     ]
     assert (outcome.holds, outcome.facts["appended"]) == (False, 2)
     assert {*read_log()} == {edited, *others}
