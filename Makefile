@@ -5,7 +5,7 @@
 PY := .venv/bin/python
 
 # Workers share the test files: one more than processors, because tests of the deployed system also wait; six at most,
-# because each starts an embedded AWS of its own. ARGS are further arguments of pytest.
+# because each worker starts a separate embedded AWS. ARGS are further arguments of pytest.
 WORKERS ?= $(shell $(PY) -c 'import os; print(min(os.cpu_count() + 1, 6))')
 PYTEST = $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -18,7 +18,7 @@ run: .venv/ready ## run the whole system on an embedded AWS; Ctrl-C stops it
 up: .venv/ready ## run the system in the background; return when it is ready
 	@$(PY) -m ops.local up
 
-down: .venv/ready ## stop what `make up` started
+down: .venv/ready ## stop the system that `make up` started
 	@$(PY) -m ops.local down
 
 local: .venv/ready ## run `chalice local` with reload, on the embedded AWS of `make up`
@@ -92,14 +92,14 @@ lighthouse: ## audit the page of `make up`, or of URL, with Lighthouse in Chromi
 	@[ -n "$(URL)" ] || [ -e .local/env ] || { echo "No page is served: run make up, or set URL" >&2; exit 1; }
 	@[ -n "$(URL)" ] || . ./.local/env; node scripts/lighthouse/audit.mjs "$(or $(URL),$${PAGE_URL}#/clicks)"
 
-pins: .venv/ready ## write requirements.txt and requirements/*.txt with hashes from their .in files; UPGRADE=1 takes the latest versions
+pins: .venv/ready ## write requirements.txt and requirements/*.txt with hashes from their .in files; UPGRADE=1 selects the latest versions
 	@for name in requirements requirements/jwt requirements/sql requirements/dev requirements/checkov; do \
 	    case $$name in requirements|requirements/jwt|requirements/sql) deps=--no-deps ;; *) deps= ;; esac; \
 	    UV_CUSTOM_COMPILE_COMMAND='make pins' .venv/bin/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal \
 	        --python-version 3.11 --generate-hashes --strip-extras --no-annotate --no-emit-index-url --no-emit-find-links \
 	        $$deps $$name.in -o $$name.txt || exit 1; done
 
-clean: ## stop the local system and what killed tests left; remove .venv, .local, caches and built packages
+clean: ## stop the local system; remove folders of killed tests, .venv, .local, caches and built packages
 	@if [ -e .venv/ready ]; then $(PY) -m ops.local down; $(PY) -m testkit.run_folder; fi
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 	@rm -rf .venv .local .*_cache .hypothesis .coverage .coverage.* build .chalice/deployments

@@ -16,7 +16,7 @@ _NOT_QUICK = ("ops_commands", "scale", "validation")
 
 @click.command(help=__doc__)
 @click.argument("sections", nargs=-1, type=click.Choice(store.SECTIONS))
-@click.option("--quick", is_flag=True, help="Measure small samples into .local/bench. Takes a few minutes.")
+@click.option("--quick", is_flag=True, help="Measure small samples, in a few minutes, into .local/bench.")
 @click.option("--render", is_flag=True, help="Render the pages from the stored figures without measuring.")
 def main(sections: tuple[str, ...], quick: bool, render: bool) -> None:
     folder = store.PROJECT / ".local" / "bench" if quick else store.DOCS

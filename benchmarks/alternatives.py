@@ -1,8 +1,8 @@
 """
-The usual designs of a counter behind a queue, each implemented briefly but carefully.
+Implement the usual designs of a counter behind a queue, each briefly but carefully.
 
 All designs share one producer, which sends each increment as a separate message. The queue triggers a worker, which
-counts the message. There is no event log. The designs differ in the worker's writes, and one also in its queue.
+counts the message. There is no event log. The designs differ in the worker's writes, and one design also in its queue.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    #: Takes Lambda's event (a batch of messages) and Lambda's context.
+    #: A function that gets Lambda's event (a batch of messages) and Lambda's context.
     Worker = Callable[[dict[str, Any], Any], None]
 
 COUNTERS = "alternatives-counters"
@@ -40,11 +40,11 @@ _MARKED = "ConditionalCheckFailed"
 @dataclass(frozen=True, slots=True)
 class Alternative:
     """
-    A design that `make cost` and the measurements compare with this one.
+    A design that `make cost` and the measurements compare with this project's design.
 
     `worker` makes a worker from a DynamoDB client. `counter_units` are an event's write units on the counter's item.
     `lacks` describes what the design lacks. With `fifo`, its queue is a FIFO queue, which drops a message with the same
-    body as one of the last five minutes.
+    body as a message of the last five minutes.
     """
 
     name: str
@@ -217,7 +217,7 @@ MARKING_BATCHES = Alternative(
     "a transaction per batch, with markers",
     _make_marking_batches,
     2 / _MARKERS_AT_ONCE,
-    "cheap redeliveries, because each first cancels its transaction; and throughput, if events arrive one by one",
+    "cheap redeliveries, because each redelivery cancels a transaction; and throughput, if events arrive one by one",
 )
 SWAPPING = Alternative(
     "compare-and-swap in a loop",
@@ -229,7 +229,7 @@ FIFO = Alternative(
     "a FIFO queue and an `ADD`",
     _count_each(_add),
     1,
-    "protection behind the queue: messages sent twice within five minutes are dropped, but redelivered ones are not",
+    "protection behind the queue: it drops a message that is sent twice within five minutes, but not a redelivered one",
     fifo=True,
 )
 

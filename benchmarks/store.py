@@ -1,4 +1,4 @@
-"""The stored figures, docs/figures.json: the raw figures of each section, with the date and the machine."""
+"""Read and write docs/figures.json: the raw figures of each section, with the date and the machine."""
 
 import contextlib
 import datetime

@@ -33,8 +33,8 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for size in (192, 512):
             _draw(browser, f"icon-{size}", _fill(icon), size, size)
-        # Operating systems crop these icons to shapes of their own. So the icon has no rounded corners, and its sign
-        # fits every shape.
+        # Operating systems crop these icons to different shapes. The icon therefore has no rounded corners, and its
+        # sign fits every shape.
         _draw(browser, "maskable-512", _fill(square), 512, 512)
         _draw(browser, "apple-touch-icon", _fill(square), 180, 180)
         _draw(browser, "preview", PREVIEW, 1200, 630)

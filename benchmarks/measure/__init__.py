@@ -1,1 +1,1 @@
-"""Measurements: each module runs the system and returns figures, or supports the modules that do."""
+"""Run the system and return figures. Some modules only support the modules that measure."""

@@ -31,7 +31,7 @@ def measure(*, quick: bool) -> list[dict[str, Any]]:
 
 
 def measure_rate(rate: int, windows_s: tuple[int, ...], costs: Costs) -> Iterator[dict[str, Any]]:
-    """Yield a row for each window, and another one with few `PROJECTORS` if retries are exhausted."""
+    """Yield a row for each window, and another row with few `PROJECTORS` if retries are exhausted."""
     for window_s in windows_s:
         case = Case(rate, counters=1, window_s=window_s)
         row = _simulate(Model(case, costs))

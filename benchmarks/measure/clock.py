@@ -1,8 +1,8 @@
 """
-Simulated time: the application's own code runs, and only its pauses take time.
+Run the application's own code in simulated time: only its pauses take time.
 
-One thread runs at a time. When it waits, the clock advances to the earliest end of a wait, and the thread that waited
-until then runs. A run takes the same simulated time on any machine, and makes the same requests in the same order each
+One thread runs at a time. When it waits, the clock advances to the earliest end of a wait, and the thread whose wait
+ends then runs. A run takes the same simulated time on any machine, and makes the same requests in the same order each
 time.
 """
 
@@ -37,7 +37,7 @@ class Clock:
         self._wait(self._alarm(seconds))
 
     def run(self, works: Sequence[Callable[[], None]]) -> None:
-        """Run each function in its own thread, and return when all have finished."""
+        """Run each function in a separate thread, and return when all functions have finished."""
         running = len(works)
         is_done = threading.Event()
 

@@ -1,5 +1,5 @@
 """
-The start time of each function, as a multiple of the time of `import boto3`.
+Measure the start time of each function, as a multiple of the time of `import boto3`.
 
 Each start runs in a separate process. As on Lambda, Python writes no bytecode into the folder of our package, and boto3
 comes with its bytecode. The programs take turns, so other load on the machine affects all of them equally.
@@ -114,7 +114,7 @@ def _make_packages(folder: Path) -> dict[str, int]:
     """
     Make the packages, and return the sizes of their archives.
 
-    The packages that are started are unpacked: ours, with SQL, into `task`, and the others into folders of their names.
+    Unpack the packages that are started: ours, with SQL, into `task`, and each other package into a folder of its name.
     """
     os.environ.update(_ENVIRONMENT)
     compile_sdk()

@@ -220,7 +220,7 @@ def _record_requests(run: Run) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _profile(prepare: Prepare, repeats: int) -> dict[str, Any]:
-    """Return the shares of the total time: of the functions that take the most without callees, and of each package."""
+    """Return the share of the total time of each package, and of the functions that take the most without callees."""
     runs = [prepare() for _ in range(repeats)]
     profile = cProfile.Profile(time.process_time)
     for run in runs:
@@ -246,7 +246,7 @@ def _profile(prepare: Prepare, repeats: int) -> dict[str, Any]:
 
 
 def _find_package(file: str) -> str:
-    """Return the package of the file, if it is one that we use, or `Python`, `built in` or `other`."""
+    """Return the file's package if it is in `_PACKAGES`, else `Python`, `built in` or `other`."""
     parts = Path(file).parts
     if package := next((part for part in reversed(parts) if part in _PACKAGES), None):
         return package

@@ -1,5 +1,5 @@
 """
-One interface for this design and the alternatives, on the engine in this process (testkit/engine.py).
+Provide one interface to this project's design and the alternatives, on the engine in this process (testkit/engine.py).
 
 `publish`, or the producer of an alternative, sends events as messages on a queue. A worker counts messages. The caller
 decides which messages are delivered, when, and how often.
@@ -47,7 +47,7 @@ class Design:
 @contextlib.contextmanager
 def connect(engine: Engine) -> Iterator[list[Design]]:
     """
-    Provide all designs, each with its own queue, and discard the output of the functions.
+    Provide all designs, each with a separate queue, and discard the output of the functions.
 
     The alternatives share their tables, which are empty at first.
     """

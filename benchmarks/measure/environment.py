@@ -1,4 +1,4 @@
-"""The environment of measurements: an engine in this process or an embedded AWS in another, and a progress bar."""
+"""Provide an engine in this process or an embedded AWS in another process for measurements, and a progress bar."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def render_pages(figures: Mapping[str, Any]) -> dict[str, str]:
 
 
 def run_in_process(function: Callable[..., T], *arguments: Any) -> T:
-    """Return the result of this function, called in a new process."""
+    """Call this function in a new process, and return its result."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(function, *arguments).result()
 

@@ -102,12 +102,12 @@ class Trials:
     worked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        Trial(self.engine, self.design).send([])  # caches the addresses of queues
+        Trial(self.engine, self.design).send([])  # caches the queue URLs
         trial = Trial(self.engine, self.design)
         trial.work(trial.send(trial.events, _record(self.sent)), _record(self.worked))
 
     def count_outcomes(self, fault: str) -> dict[str, int]:
-        """Count the runs with this fault, and those with a value too high, a value too low, or no acknowledgement."""
+        """Count the runs with this fault, and the runs that end with a wrong value or without an acknowledgement."""
         outcomes = {"runs": 0, "too_high": 0, "too_low": 0, "never_acknowledged": 0}
         for script in FAULTS[fault](self):
             trial = Trial(self.engine, self.design)

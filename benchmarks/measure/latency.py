@@ -62,7 +62,7 @@ def divide_lags(recorded_s: Mapping[str, float], lines: Lines) -> list[Parts]:
     """
     Return the phases of each event's lag, in the order in which the events were accepted.
 
-    If an event was published or projected repeatedly, use the delivery that counted first.
+    If an event was published or projected repeatedly, use the delivery that was counted first.
     """
     counted = {
         message_id: line

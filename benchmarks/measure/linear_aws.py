@@ -1,5 +1,5 @@
 """
-Run the embedded AWS with a Scan whose time grows with the number of items that it reads, as DynamoDB's does.
+Run the embedded AWS with a Scan whose time grows with the number of items that it reads, like DynamoDB's Scan.
 
 The Scan of the embedded AWS sorts the whole table for each page. Sorting would hide how the commands' time grows with
 the log.

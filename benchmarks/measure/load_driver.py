@@ -1,7 +1,7 @@
 """
 Send increments to the deployed system at a steady pace, and read the functions' log lines about them.
 
-Each of 32 senders waits only for its own response, so a slow response delays no other sender. Linux only.
+Each of 32 senders waits only for its own response, so a slow response does not delay other senders. Linux only.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ class Sent:
     """
     The time at which each event was recorded, by its id, the number of late increments, and the time that sending took.
 
-    `busy_s` is the busy time of all processors during sending, added up.
+    `busy_s` is the total busy time of all processors during sending.
     """
 
     recorded_s: dict[str, float] = field(default_factory=dict)
@@ -104,7 +104,7 @@ def read_lines(sent: Sent) -> Lines:
     Wait until these increments are counted, and return the log lines about them.
 
     Raises:
-        RuntimeError: for about two minutes, the logs do not show all increments as counted.
+        RuntimeError: the logs do not show all increments as counted within about two minutes.
     """
     wanted = sent.recorded_s.keys()
     for _ in range(_ALL_COUNTED_WITHIN_S):
@@ -139,7 +139,7 @@ def find_time(line: Mapping[str, Any]) -> float:
 
 
 def busy_s() -> float:
-    """Return the busy time of all processors of this machine, added up, in seconds (proc(5), /proc/stat)."""
+    """Return the total busy time of all processors of this machine, in seconds (proc(5), /proc/stat)."""
     user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text(encoding="ascii").split()[1:8])
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 

@@ -1,9 +1,9 @@
 """
 Measure time and memory of verify, replay and rebuild by log size. The environment variable SIZES sets the sizes.
 
-Each size has its own embedded AWS, with both read models. The log has events of a hundred counters, each with a hundred
-events per second. Before a lost read model is rebuilt, its items or rows are removed. Each command runs in its own
-process, whose time and peak memory are measured.
+Each size has a separate embedded AWS, with both read models. The log has events of a hundred counters, each with a
+hundred events per second. Before a lost read model is rebuilt, its items or rows are removed. Each command runs in a
+separate process, whose time and peak memory are measured.
 """
 
 import contextlib

@@ -3,10 +3,10 @@ Measure what each phase of an increment costs: write units, read units, requests
 
 Units are counted by AWS's published rules (testkit/aws_requests.py), in simulated time.
 
-This design archives old entries from time to time. Its counting is therefore measured in the steady state: over whole
-cycles of the archive, without the first two. Each counter's events are spread evenly over one second, and counted at
-its end. Counters share no request, so a few counters of a batch represent all of them. The alternatives keep no state
-that changes the cost of a batch, so one batch of new counters is measured for them.
+The project's own design archives old entries from time to time. Its counting is therefore measured in the steady state:
+over complete archive cycles, without the first two. Each counter's events are spread evenly over one second, and
+counted at its end. Counters share no request, so a few counters of a batch represent all of them. The alternatives keep
+no state that changes the cost of a batch, so one batch of new counters is measured for them.
 """
 
 import functools
@@ -27,7 +27,7 @@ from testkit.builders import queue_record
 from testkit.engine import Engine
 from testkit.faults import Attempt
 
-#: The counters of a batch that are measured. They represent all of them.
+#: The number of measured counters in a batch. They represent all counters of the batch.
 _COUNTERS_MEASURED: Final = 2
 
 #: Archives that are written before the measurement begins, and the minimum numbers of archives and batches in a
@@ -63,10 +63,14 @@ def measure(*, quick: bool) -> dict[str, list[Row]]:
 
 
 def measure_designs(engine: Engine, batches: Sequence[int]) -> dict[str, list[Row]]:
-    """Measure every design by batch size and number of counters, and this design also by message order and path."""
+    """
+    Measure every design by batch size and number of counters.
+
+    Also measure the project's own design by message order and by path.
+    """
     with designs.connect(engine) as every:
         for design in every:
-            design.send([])  # caches the addresses of queues
+            design.send([])  # caches the queue URLs
         workloads.publish(_batch("first", 1, 1))()
         every_cell = [*enumerate(itertools.product(batches, scope.SPREADS, every))]
         cells: list[Row] = []
@@ -126,7 +130,7 @@ def _measure_paths(engine: Engine, ours: Design) -> Iterator[Row]:
 
 
 def _measure_busy_second(engine: Engine, ours: Design) -> Row:
-    """Measure a lone event and its command in a busy second: one in which 500 events were counted before it."""
+    """Measure a lone event and its command in a busy second, in which 500 events were counted before the lone event."""
     work, measured = ours.worker(0), []
     with clock.simulate(_BEGAN_S) as time:
         for began_ms in range(_BEGAN_MS, _BEGAN_MS + 8000, 1000):
@@ -200,7 +204,7 @@ def _average(rows: Sequence[Row], events: int) -> Row:
 
 
 def _batch(name: str, events: int, spread: int) -> list[Incremented]:
-    """Return events of counters that take turns, 1,000 events per second of each."""
+    """Return events of counters that take turns, with 1,000 events per second each."""
     return [workloads.new_event(f"{name}.{n % spread:04}", _BEGAN_MS + n // spread) for n in range(events)]
 
 

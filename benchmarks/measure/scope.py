@@ -1,4 +1,4 @@
-"""Sizes, labels and goals of the measurements, shared with the report."""
+"""Define the sizes, labels and goals of the measurements, which the report also uses."""
 
 from typing import Final
 

@@ -5,7 +5,7 @@ The model is set up like the embedded AWS, which has no batching window and read
 embedded AWS runs up to five batches of a queue at a time. The time of a run is taken from lone increments, and its
 growth with the batch size from the measured function steps. Because everything runs on one machine, each run takes
 longer if all processors are busy: by the factor 1 / (1 - load ** processors). The load of an increment is also taken
-from lone increments. The model uses no measurement of the loads that are compared.
+from lone increments. The model does not use measurements of the compared loads.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Runs of the functions on new counters, ready to be measured: each function here prepares a run and returns it."""
+"""Prepare runs of the functions on new counters, which the measurements then start."""
 
 import functools
 import uuid
@@ -21,7 +21,7 @@ FUTURE_MS = 4_000_000_000_000
 
 
 def increment(counter_id: str | None = None, target: Any = None, **headers: str) -> Run:
-    """Prepare an increment with our app or another."""
+    """Prepare an increment with our app or another app."""
     path = {"counter_id": counter_id or new_counter_id()}
     event = api_event("POST", "/counters/{counter_id}/increments", path=path, headers=headers or None)
     return functools.partial(target or app.app, event, lambda_context())

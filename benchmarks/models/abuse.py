@@ -2,7 +2,7 @@
 Compute the maximum cost, in USD, that clients can cause in an hour within a stage's limits.
 
 API Gateway does not charge for the requests that it refuses (API Gateway developer guide, "Pricing"). The function time
-of expensive reads is not estimated for each kind: a region's limit on concurrent functions bounds it.
+of expensive reads is not estimated for each kind, because a region's limit on concurrent functions bounds it.
 """
 
 import math
@@ -76,7 +76,7 @@ def price_reads(read: Step, a_second: float) -> float:
 
 
 def price_functions(memory_mb: int) -> float:
-    """Return the cost per hour of as many functions with this memory as a region allows."""
+    """Return the cost per hour of a region's maximum number of functions, with this memory."""
     return pricing.GB_SECONDS.of(limits.FUNCTIONS.most * memory_mb / 1024 * SECONDS)
 
 

@@ -2,15 +2,15 @@
 Compute what a million increments cost, in USD, from the work of one run of each function. Pure: no I/O.
 
 **Batches.** `publish` runs once for the events that a stream shard gathers in a batching window. A run gets rate *
-window / shards events, at least 1 and at most the batch size. The events of one counter come from one shard. Those of
-many counters come from four: a new table takes 4,000 write units a second, and a partition 1,000 (DynamoDB developer
-guide, "Warm throughput"). Each event of such a batch belongs to a different counter, the most expensive case. Each
-batch is sent as one message, and each run of `project` gets a single message.
+window / shards events, at least 1 and at most the batch size. The events of one counter come from one shard. The events
+of many counters come from four shards. A new table accepts 4,000 write units a second, and a partition 1,000 (DynamoDB
+developer guide, "Warm throughput"). Each event of such a batch belongs to a different counter, the most expensive case.
+Each batch is sent as one message, and each run of `project` gets a single message.
 
 **Billed time** is CPU time, divided by the function's share of a CPU, plus a wait for each request. The share is memory
-/ 1,769 MB (Lambda developer guide, "Configure Lambda function memory"). Many counters are counted eight at a time: the
-longer of CPU time and waits is then billed. Not included: cold starts, retries, free tiers, volume discounts, the
-runtime's own time.
+/ 1,769 MB (Lambda developer guide, "Configure Lambda function memory"). Many counters are counted eight at a time. In
+this case, the longer of CPU time and waits is billed. Not included: cold starts, retries, free tiers, volume discounts,
+the runtime's own time.
 """
 
 import functools
@@ -102,17 +102,25 @@ class Costs:
     front: Front = fronts.REST
 
     def price_load(self, load: Load, rate: int) -> dict[str, float]:
-        """Return the cost of a million increments of this load at this rate per second, by item of `PARTS`."""
+        """
+        Return the cost of a million increments for each item of `PARTS`.
+
+        The load arrives at `rate` increments per second.
+        """
         size = load.batch(rate, self.setup.stream_batch)
         project = self._find_counting_step(load, rate, size)
         return self.price_increments(size, self.measured.steps[f"publish {size}"], project, rate)
 
     def price_total(self, load: Load, rate: int) -> float:
-        """Return the cost of a million increments of this load."""
+        """Return the total cost of a million increments, if the load arrives at `rate` increments per second."""
         return sum(self.price_load(load, rate).values())
 
     def price_increments(self, events: float, publish: Step, project: Step, rate: int) -> dict[str, float]:
-        """Return the cost of a million increments by item of `PARTS`, with this number of events in each run."""
+        """
+        Return the cost of a million increments for each item of `PARTS`, with this number of events in each run.
+
+        The increments arrive at `rate` per second.
+        """
         batches, command = MILLION / events, self.measured.steps["increment"]
         price_run = self.setup.price_run
         return {
@@ -131,8 +139,8 @@ class Costs:
         """
         Return the cost of a million increments with an alternative whose worker counts this number of events per run.
 
-        Three assumptions favour the alternative. Its producer costs as much as our command without the event log,
-        its batches are full, and its worker logs no lines of its own.
+        Three assumptions favor the alternative. Its producer costs as much as our command without the event log, its
+        batches are full, and its worker does not log.
         """
         command, message_bytes = self.measured.steps["increment"], self.measured.alternative_message_bytes
         sent = pricing.QUEUE_REQUESTS.of(_chunks(message_bytes))
@@ -174,7 +182,7 @@ class Costs:
 
 @functools.cache
 def counting_units(events: int, span_ms: int) -> steady_state.Units:
-    """Return the units of counting one event, if each message has `events` events of a counter from `span_ms` ms."""
+    """Return the units of counting one event, if each message has `events` events of a counter within `span_ms` ms."""
     return steady_state.measure(steady_state.in_order(events, span_ms))
 
 

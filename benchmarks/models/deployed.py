@@ -1,4 +1,4 @@
-"""The deployment that the models price: what app.py and .chalice/config.json declare, and the stored function steps."""
+"""Read the deployment that the models price from app.py, .chalice/config.json and the stored function steps."""
 
 import json
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """
 Price a request at each front of a stage.
 
-A function URL has no price of its own. An HTTP API charges per 512 KB, rounded up, but every request and response of
-this API is smaller. With every front, AWS also charges for data transfer out to the internet.
+A function URL has no separate price. An HTTP API charges per 512 KB, rounded up, but every request and response of this
+API is smaller. With every front, AWS also charges for data transfer out to the internet.
 """
 
 from dataclasses import dataclass

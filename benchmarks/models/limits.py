@@ -1,5 +1,5 @@
 """
-AWS's published limits for an account and its resources, each with the page that states it.
+Define AWS's published limits for an account and its resources, each with the page that states it.
 
 The limits were read in stored copies of these pages in November 2026. Quotas are the defaults of large regions.
 """

@@ -1,5 +1,5 @@
 """
-AWS's list prices in us-east-1, in USD: the first tier of each price, without free tiers.
+Define AWS's list prices in us-east-1, in USD: the first tier of each price, without free tiers.
 
 AWS's pricing pages load their figures with JavaScript, so each figure comes from a stored copy of a page that quotes
 it. To update prices, change this file and run `make cost`.
@@ -67,7 +67,7 @@ GB_SECONDS: Final = Price(0.0000133334, 1, _LAMBDA, _ARTILLERY)
 WRITE_UNITS: Final = Price(0.625, _MILLION, _DYNAMODB, _DYNAMODB_EXPLAINED)
 READ_UNITS: Final = Price(0.125, _MILLION, _DYNAMODB, _DYNAMODB_EXPLAINED)
 STORED_BYTE_MONTHS: Final = Price(0.25, _GB, _DYNAMODB, "https://aws.amazon.com/dynamodb/pricing/, undated")
-#: Lambda's own reading of a stream is not charged.
+#: AWS does not charge for Lambda's reads of a stream.
 STREAM_READS_BY_LAMBDA: Final = Price(
     0.0, _MILLION, _DYNAMODB, f"{_DEVELOPER_GUIDE}/CostOptimization_StreamsUsage.html, undated"
 )

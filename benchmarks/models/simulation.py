@@ -1,12 +1,12 @@
 """
-A discrete-event model of the stream, `publish`, the queue, `project` and a counter's items: the lag and its causes.
+Simulate the events of the stream, `publish`, the queue, `project` and a counter's items, for the lag and its causes.
 
 Events are simulated in batches. The events of a shard arrive evenly, or at random if they are few. The first event, the
 last event and the number of events therefore describe a batch. One run of `publish` at a time reads a shard, and begins
-when a batch is full or its window has passed. Each batch is sent as one message. Each poller of the queue takes up to
-`queue_batch` messages and runs `project`.
+when a batch is full or its window has passed. Each batch is sent as one message. Each poller of the queue receives up
+to `queue_batch` messages and runs `project`.
 
-For one counter, each request of `project` is simulated. A shard of the stream stands for a part of the counter, and
+For one counter, each request of `project` is simulated. A shard of the stream represents a part of the counter, and
 `domain.archive` plans the writes (benchmarks/models/steady_state.py). A write conflicts if a transaction holds the
 item, or if a concurrent write has changed it so that the condition fails. `project` then waits for a random time and
 retries, as the application does. With many counters, the model assumes no conflicts.
@@ -74,7 +74,7 @@ class Result:
 
     `lags_s` contains lags, each with its number of events, and `oldest_s` the lag of the first event each time that
     messages are counted. `waiting` events are still uncounted at the end. `retries_exhausted` events were left to the
-    queue after the last attempt. `units` are known for one counter only, and include conflicts.
+    queue after the last attempt. `units` are only known for one counter, and include conflicts.
     """
 
     counted: int = 0
@@ -230,7 +230,7 @@ class _Run:
             yield simpy.AllOf(self._environment, writes)
 
     def _write(self, shard: int, messages: list[_Message]) -> Steps:
-        """Count messages of one part, as `writer.count` does, or leave them to the queue after the last attempt."""
+        """Count messages of one part like `writer.count`, or leave them to the queue after the last attempt."""
         part, request_s = self._parts[shard], self._system.request_s
         entries = frozenset(entry for message in messages for entry in message.entries())
         is_read = False

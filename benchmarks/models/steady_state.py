@@ -1,9 +1,9 @@
 """
-The units that counting takes in the steady state, computed with the application's own rules, without AWS.
+Compute the units that counting takes in the steady state, with the application's own rules, without AWS.
 
-`InMemoryPart` holds one part of a counter, and `domain.archive` plans its writes, as it does for `read_model.writer`.
-Units follow the published rules (testkit/aws_requests.py): a refused conditional write costs as much as writing the
-existing item. The tests compare the result with the requests of the application.
+`InMemoryPart` contains one part of a counter. `domain.archive` plans its writes, as for `read_model.writer`. Units
+follow the published rules (testkit/aws_requests.py): a refused conditional write costs as much as writing the existing
+item. Tests compare the result with the units that the application's own requests take.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PAGE_BYTES: Final = 70
 
 
 class Units(NamedTuple):
-    """Write units in total, those of the counter's item alone, read units, requests and conflicts."""
+    """Write units in total, write units of the counter's item alone, read units, requests and conflicts."""
 
     write: float = 0
     item: float = 0
@@ -155,7 +155,7 @@ class InMemoryPart:
 
 
 def count(part: InMemoryPart, entries: frozenset[Entry], now_ms: int) -> Units:
-    """Count a batch as `writer.count` does for a message that was not delivered before."""
+    """Count a batch like `writer.count`, for a message that was not delivered before."""
     if len(entries) <= RECENT_MAX:
         if (added := part.add(entries)) is not None:
             return added
@@ -168,7 +168,11 @@ def count(part: InMemoryPart, entries: frozenset[Entry], now_ms: int) -> Units:
 
 
 def measure(messages: Iterator[Message], batches: int = 200) -> Units:
-    """Return an event's units in the steady state, over whole archive cycles and at least this number of `batches`."""
+    """
+    Return the average units per event in the steady state.
+
+    The average is over complete archive cycles and at least `batches` batches.
+    """
     part, total, events = InMemoryPart(), Units(), 0
     ids = itertools.count()
     cycles = measured = 0

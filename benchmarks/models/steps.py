@@ -1,4 +1,4 @@
-"""The measured work of one run of each function, as docs/figures.json stores it."""
+"""Read the measured work of one run of each function from docs/figures.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,1 +1,1 @@
-"""The pages of the report, rendered from stored figures."""
+"""Render the pages of the report from stored figures."""

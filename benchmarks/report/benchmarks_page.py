@@ -1,4 +1,4 @@
-"""The numbers in docs/benchmarks.md, and in the tables that other documents quote."""
+"""Compute the numbers in docs/benchmarks.md, and in the tables that other documents quote."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -16,7 +16,7 @@ from chalicelib.domain.archive import KEPT_MAX, KEPT_MIN, RECENT_MAX
 #: The memory sizes of `project` whose prices are compared, in MB.
 _MEMORIES_MB: Final = (128, 256, 512, 1024, 1769)
 
-#: For these batches: the requests of a run of `project`, and how many are concurrent.
+#: The requests of a run of `project` with these batches, and how many of the requests are concurrent.
 _REQUESTS: Final = {"count 1": (1, 1), "count 100": (2, 1), "count 1000": (2, 1), scope.COUNT_MANY: (1000, 8)}
 
 _ARCHIVE_MS: Final = scope.WRITE_MS + scope.TRANSACTION_MS

@@ -1,4 +1,4 @@
-"""Numbers of docs/cost.md, from the stored function steps and list prices."""
+"""Compute the numbers in docs/cost.md from the stored function steps and list prices."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +18,7 @@ from chalicelib.read_model import past, queries
 #: Assumed for comparison: the time of a request to a slow AWS.
 _SLOW_MS: Final = 20
 
-#: The metrics that the hourly check always writes, and its maximum of read units.
+#: The number of metrics that the hourly check always writes, and the maximum number of read units that it uses.
 METRICS_OF_THE_CHECK: Final = 5
 _READ_UNITS_OF_THE_CHECK: Final = 3000
 

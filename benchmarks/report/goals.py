@@ -1,4 +1,4 @@
-"""The goals that were set before the measurements, and the results."""
+"""Compare the results with the goals that were set before the measurements."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -32,7 +32,8 @@ def list_request_cost_goals(raw: Any) -> Iterator[Goal]:
     """Yield the goals in write units."""
 
     def limit(subject: str, units: float, most: float, each: str = "") -> Goal:
-        return Goal(f"{subject}: at most {most:g} write units{each}", f"{units:.3f}", units <= most)
+        bound = f"at most {most:g}" if most else "no"
+        return Goal(f"{subject}: {bound} write units{each}", f"{units:.3f}", units <= most)
 
     for events, most in scope.MOST_UNITS.items():
         costs = [results.ordered_cost(raw, order, events) for order in results.distinct(raw["orders"], "order")]

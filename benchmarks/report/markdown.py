@@ -7,7 +7,7 @@ DASH: Final = "\N{EN DASH}"
 
 
 def format_short(number: float | None) -> str:
-    """Format a number with three significant digits, or from 100 on as an integer. None is a dash."""
+    """Format a number with three significant digits, or as an integer if it is 100 or more. None becomes a dash."""
     if number is None:
         return DASH
     return f"{number:,.0f}" if number == 0 or number >= 100 else f"{number:.3g}"

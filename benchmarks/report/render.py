@@ -1,4 +1,4 @@
-"""Render the pages and plots from stored figures: Jinja2 templates hold the text, views compute tables and numbers."""
+"""Render the pages and plots from stored figures: Jinja2 templates contain the text, and views compute the numbers."""
 
 import re
 import textwrap
@@ -55,7 +55,7 @@ def render_table(name: str, *raw: Any) -> str:
 
 
 def fill_paragraphs(page: str) -> str:
-    """Wrap paragraphs at 120 characters; other blocks, which begin with one of `#|!-`, stay as they are."""
+    """Wrap paragraphs at 120 characters; other blocks, which begin with one of `#|!-`, stay unchanged."""
     blocks = re.split(r"\n{2,}", page.strip())
     return "\n\n".join(block if block[0] in "#|!-" else _fill(block) for block in blocks) + "\n"
 

@@ -1,4 +1,4 @@
-"""Read results from stored figures: each function takes the raw figures of a section, or rows of it."""
+"""Read results from stored figures. Each function takes a section's raw figures, or some of its rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median

@@ -1,4 +1,4 @@
-"""Numbers of docs/scale.md, from the stored cases and the stored validation."""
+"""Compute the numbers in docs/scale.md from the stored cases and the stored validation."""
 
 import math
 from collections.abc import Iterable, Mapping
