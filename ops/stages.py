@@ -130,8 +130,8 @@ def add_functions(configuration: dict[str, Any], stage_settings: Settings) -> bo
     Add the functions of the stage's optional features to a configuration. Return whether the configuration changed.
 
     The functions are those of the optional projections and, for tokens, `authorize`. For all stages, each function gets
-    the settings of `project`. For this stage, the function also gets its own policy file: without this entry, Chalice
-    would look for a file with another name. Existing settings stay.
+    the settings of `project`. For this stage, the function also gets an entry with its policy file. Without this entry,
+    Chalice would look for a file with another name. Existing settings stay.
     """
     optional = [projection.function for projection in stage_settings.projections[1:]]
     optional += ["authorize"] if stage_settings.has_authorizer else []

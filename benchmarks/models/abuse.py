@@ -31,7 +31,7 @@ RESERVED_API: Final = 10
 #: The longest line that `authorize` logs for a token that it refuses, and the traceback that Lambda logs after it.
 _REFUSAL_BYTES: Final = 1300
 
-#: A consistent read of this size takes one unit (DynamoDB developer guide, "Read consistency and pricing").
+#: A consistent read of this size consumes one unit (DynamoDB developer guide, "Read consistency and pricing").
 _BYTES_OF_A_UNIT: Final = 4096
 
 #: The size of a point in a history, with five digits for the number and eight for the sum.

@@ -7,7 +7,7 @@ when a batch is full or its window has passed. Each batch is sent as one message
 to `queue_batch` messages and runs `project`.
 
 For one counter, each request of `project` is simulated. A shard of the stream represents a part of the counter, and
-`domain.archive` plans the writes (benchmarks/models/steady_state.py). A write conflicts if a transaction holds the
+`domain.archive` plans the writes (benchmarks/models/steady_state.py). A write conflicts if a transaction locks the
 item, or if a concurrent write has changed it so that the condition fails. `project` then waits for a random time and
 retries, as the application does. With many counters, the model assumes no conflicts.
 """

@@ -1,4 +1,4 @@
-"""Errors of commands: exit statuses, and one-line messages that say what to do."""
+"""Define the errors of commands, their exit statuses, and one-line messages that state the fix."""
 
 import sqlite3
 import traceback
@@ -27,7 +27,7 @@ class OutageError(OperatorError):
     """
     AWS is unavailable, refuses an upload, or has not finished an operation in time. Exit status 3.
 
-    The operation may still have taken effect. The message says what to do.
+    The operation may still have taken effect. The message states the next step.
     """
 
 

@@ -23,10 +23,10 @@ def provision(settings: Settings) -> dict[str, str]:
     """
     Create or update the stage's data stack, and return its outputs. Safe to repeat.
 
-    Each optional projection has its own stack. If a projection is off, delete its stack, unless deployed functions use
-    its queues. In that case, the output `Kept` names the stack, and `deploy` deletes it. The output `Restored` lists
-    the resources that differed from their template, such as a table that was restored from a backup. With SQL, also
-    create the database's tables and views, connecting with SQL_OWNER_URL if it is in the environment.
+    Each optional projection has a separate stack. If a projection is off, delete its stack, unless deployed functions
+    use its queues. In that case, the output `Kept` names the stack, and `deploy` deletes it. The output `Restored`
+    lists the resources that differed from their template, such as a table that was restored from a backup. With SQL,
+    also create the database's tables and views, connecting with SQL_OWNER_URL if it is in the environment.
     """
     stages.check_counters(settings)
     cdn.check(settings)

@@ -50,7 +50,7 @@ class LoopbackHandler(http.server.BaseHTTPRequestHandler):
         self._drain()
 
     def _drain(self) -> None:
-        """Read the rest of the request. Otherwise, a client that is still sending would get a reset, not a response."""
+        """Read the remaining request. Otherwise, a client that is still sending would get a reset, not a response."""
         self.connection.shutdown(socket.SHUT_WR)
         self.connection.settimeout(_DRAIN_WAIT_S)
         with contextlib.suppress(OSError):

@@ -45,8 +45,8 @@ def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
     recording, show the key. If this process then ends without a message, the operator can repeat the adjustment safely.
 
     Raises:
-        OperatorError: the adjustment is refused, or its outcome is unknown. The message says what to do.
-        KeyboardInterrupt: the outcome may be unknown. The message then says what to do.
+        OperatorError: the adjustment is refused, or its outcome is unknown. The message states the next step.
+        KeyboardInterrupt: the outcome may be unknown. The message then states the next step.
         click.Abort: the operator did not confirm it. Nothing is changed.
     """
     try:

@@ -34,7 +34,7 @@ MOVED_BY_SQS = "failed too often"
 #: The reason shown for notes on discarded batches.
 DISCARDED = "not published within 12 hours"
 
-#: The margin around a batch's times. The stream receives an event after it is recorded, and has its own clock.
+#: The margin around a batch's times. The stream receives an event after it is recorded, and uses another clock.
 _MARGIN_MS = 300_000
 
 #: The maximum number of dead letters in one run, so that it ends before the visibility timeout.

@@ -172,7 +172,7 @@ class _Difference(TemporaryDatabase):
     """
     The events that another log has and this stage's log lacks, in a temporary file.
 
-    The file takes about 100 bytes per event of this stage's log, and 300 per missing event. Reading both logs in full
+    The file needs about 100 bytes per event of this stage's log, and 300 per missing event. Reading both logs in full
     costs about a twentieth as much as looking up each event in this stage's log by its id.
     """
 

@@ -147,7 +147,7 @@ def _list_queues(letter: DeadLetter, settings: Settings) -> list[str]:
 
 
 def _send_back(settings: Settings, letters: Sequence[DeadLetter]) -> Iterator[tuple[DeadLetter, str]]:
-    """Send the dead letters. Yield each dead letter with a description of what was sent."""
+    """Send the dead letters. Yield each dead letter with a description of the sent messages or events."""
     notes = {letter.id: note for letter in letters if (note := dead_letters.read_note(letter.body))}
     already_sent: dict[tuple[str, str], str] = {}
     with progress.bar("Sending back", len(letters) - len(notes), "messages") as advance:
