@@ -1,4 +1,4 @@
-"""The operators' command line: python -m ops COMMAND --stage STAGE."""
+"""Run the operators' command line: python -m ops COMMAND --stage STAGE."""
 
 import click
 

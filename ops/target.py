@@ -47,7 +47,7 @@ def describe() -> str:
 
 def connect(stage: str, profile: str | None, region: str | None) -> "DynamoDBClient":
     """
-    Return a DynamoDB client for the account and region of another stage than this process's.
+    Return a DynamoDB client for the account and region of another stage.
 
     Call this function before `stages.enter`, which may change the environment. The client keeps the credentials that it
     found.

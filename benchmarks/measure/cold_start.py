@@ -1,8 +1,8 @@
 """
 Measure the start time of each function, as a multiple of the time of `import boto3`.
 
-Each start runs in a separate process. As on Lambda, Python writes no bytecode into the folder of our package, and boto3
-comes with its bytecode. The programs take turns, so other load on the machine affects all of them equally.
+Each start runs in a separate process. As on Lambda, Python does not write bytecode into our package's folder, and boto3
+includes its bytecode. The programs take turns, so other load on the machine affects all of them equally.
 """
 
 import compileall
@@ -83,7 +83,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def _list_programs() -> dict[str, str]:
-    """Return the programs by name: `import boto3`, also with a client, and the imports and start of each function."""
+    """Return the programs by name: `import boto3` without and with a client, and each function's imports and start."""
     programs = {
         scope.START_UNIT: "import boto3",
         f"{scope.START_UNIT}, with a client": "import boto3; boto3.client('dynamodb')",
@@ -114,7 +114,8 @@ def _make_packages(folder: Path) -> dict[str, int]:
     """
     Make the packages, and return the sizes of their archives.
 
-    Unpack the packages that are started: ours, with SQL, into `task`, and each other package into a folder of its name.
+    Unpack the packages that are started: ours, with SQL, into `task`, and each other package into a folder with its
+    name.
     """
     os.environ.update(_ENVIRONMENT)
     compile_sdk()

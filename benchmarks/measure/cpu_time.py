@@ -1,5 +1,5 @@
 """
-Measure the CPU time of the functions, and compare it with that of bare boto3 calls for the same writes.
+Measure the CPU time of the functions, and compare it with bare boto3 calls for the same writes.
 
 The bare calls are recorded from the functions, so they have the same parameters, already prepared. The functions run in
 this process and the embedded AWS in another. The compared programs take turns within a round, so other load on the

@@ -32,7 +32,7 @@ class Design:
 
     `send` and the workers make requests through the engine's gate. If one of them raises, the caller repeats the whole
     call. `encode` returns the bodies of the messages that `send` sends. `worker` returns the worker with this number,
-    which counts the events in message bodies. Workers keep their state between calls, as a function's process does.
+    which counts the events in message bodies. Workers keep their state between calls, like a function's process.
     `value` bypasses the gate.
     """
 
@@ -59,13 +59,13 @@ def connect(engine: Engine) -> Iterator[list[Design]]:
 
 @functools.cache
 def alternative_clients() -> list[Any]:
-    """Return separate clients for the alternatives, configured like ours: Powertools modifies the client it gets."""
+    """Return separate clients for the alternatives, configured like ours: Powertools modifies its client."""
     return [session.create_session().create_client(service) for service in ("dynamodb", "sqs")]
 
 
 @contextlib.contextmanager
 def pass_gate(engine: Engine, gate: Callable[[Attempt], AWSResponse]) -> Iterator[None]:
-    """In the block, pass the engine's requests through `gate`."""
+    """Pass the engine's requests through `gate` within the block."""
     before, engine.gate = engine.gate, gate
     try:
         yield

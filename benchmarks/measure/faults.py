@@ -94,7 +94,7 @@ class Trial:
 
 @dataclass
 class Trials:
-    """The trials of one design, and the operations that its sender and its worker request if there is no fault."""
+    """The trials of one design, and the operations that its sender and its worker request without a fault."""
 
     engine: Engine
     design: Design

@@ -1,7 +1,7 @@
 """
-Measure the work of the API's function behind each front: bytes, and CPU time as a multiple of that behind a REST API.
+Measure the work of the API's function behind each front: bytes, and CPU time relative to a REST API.
 
-The cold start of `app.serve`, the handler of `http` and `url`, is measured as a multiple of that of `app.app`.
+The cold start of `app.serve`, the handler of `http` and `url`, is measured relative to the cold start of `app.app`.
 
 The function runs with the settings of a stage whose fronts are `http` and `url`, and with a secret of the owner's CDN.
 """
@@ -50,7 +50,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def _measure_starts(rounds: int) -> list[float]:
-    """Return the start time of `app.serve` in each round, as a multiple of that of `app.app`, in separate processes."""
+    """Return the start time of `app.serve` in each round, relative to `app.app`. Each start has a separate process."""
     cold_start.compile_sdk()
     with tempfile.TemporaryDirectory(dir=os.environ["LOCAL_FOLDER"]) as name:
         package = cold_start.make_package(stages.LOCAL_STAGE, Path(name) / "work", front=tuple(_HOSTS))

@@ -1,5 +1,5 @@
 """
-Measure the lag of increments between acceptance and counting, and its phases, with everything deployed locally.
+Measure the lag of increments between acceptance and counting, and its phases, with the whole system deployed locally.
 
 An increment is accepted at the time of its event, and counted when `project` logs that it has counted the event. The
 functions' log lines (to a millisecond) and the durations that the platform reports divide the lag into phases. The

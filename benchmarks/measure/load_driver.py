@@ -37,7 +37,7 @@ _REPORT: Final = re.compile(r"REPORT RequestId: (\S+)\s+Duration: ([\d.]+) ms")
 @dataclass(slots=True)
 class Sent:
     """
-    The time at which each event was recorded, by its id, the number of late increments, and the time that sending took.
+    The time at which each event was recorded, by event id, the number of late increments, and the duration of sending.
 
     `busy_s` is the total busy time of all processors during sending.
     """

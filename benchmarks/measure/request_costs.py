@@ -5,8 +5,8 @@ Units are counted by AWS's published rules (testkit/aws_requests.py), in simulat
 
 The project's own design archives old entries from time to time. Its counting is therefore measured in the steady state:
 over complete archive cycles, without the first two. Each counter's events are spread evenly over one second, and
-counted at its end. Counters share no request, so a few counters of a batch represent all of them. The alternatives keep
-no state that changes the cost of a batch, so one batch of new counters is measured for them.
+counted at its end. Counters do not share requests, so a few counters of a batch represent all of them. The alternatives
+keep no state that changes the cost of a batch, so one batch of new counters is measured for them.
 """
 
 import functools
@@ -144,7 +144,7 @@ def _measure_busy_second(engine: Engine, ours: Design) -> Row:
 
 
 def _measure_commands(engine: Engine, name: str, headers: Mapping[str, str]) -> Row:
-    """Measure a command that counts its event at once, in the steady state. It is sent once per second."""
+    """Measure a command that counts its event at once, in the steady state. Send the command once per second."""
     measured = []
     with clock.simulate(_BEGAN_S) as time:
         for version, is_measured in enumerate(_until_archived(name)):

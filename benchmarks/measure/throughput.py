@@ -4,8 +4,8 @@ Measure the events per second of one worker and of several workers, on one count
 Workers, and the threads in which each counts its counters, run the real code on the engine in this process, one at a
 time (benchmarks/measure/clock.py). A request arrives after half of its time, and its response takes the other half. In
 between, a transaction locks its items. A run ends after a fixed simulated time. The counters' values then give the
-number of counted events. Nothing is throttled, and a failed batch is redelivered at once: both favor the designs that
-fail more often.
+number of counted events. Nothing is throttled, and a failed batch is redelivered at once: both simplifications favor
+the designs that fail more often.
 """
 
 import functools

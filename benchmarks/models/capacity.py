@@ -36,7 +36,8 @@ class Case:
         """
         The number of stream shards that receive events: one for each partition of the log.
 
-        One counter has a partition for each of its parts. Many counters use all partitions. A new table has four.
+        One counter has a partition for each of its parts. Many counters use all partitions. A new table has four
+        partitions.
         """
         partitions = math.ceil(self.rate / limits.PARTITION_UNITS.most)
         return self.shards if self.counters == 1 else max(4, partitions)
@@ -89,13 +90,13 @@ class Model:
         return sum(self.costs.price_increments(events or result.batch, publish, project, self.case.rate).values())
 
     def count_units(self, result: Result) -> Units:
-        """Return the units of counting an event: as simulated, or alone in its batch if there are many counters."""
+        """Return the units of counting an event. With many counters, the event is assumed to be alone in its batch."""
         if self.case.counters == 1:
             return result.units.divide(max(1, result.counted))
         return costing.counting_units(1, 1000)
 
     def describe_system(self, *, is_warm: bool) -> System:
-        """Return the system to simulate: with all pollers of the queue if `is_warm`, else with the few initial ones."""
+        """Return the system to simulate: with all pollers of the queue if `is_warm`, else with the initial pollers."""
         case, setup, one_counter = self.case, self.costs.setup, self.case.counters == 1
         project_setup = replace(setup, wait_ms=0) if one_counter else setup
         return System(
@@ -184,7 +185,7 @@ def interpolate_steps(case: Case, measured: FunctionSteps) -> tuple[Callable[[in
 
 
 def _interpolate(measured: Mapping[int, Step], size: int) -> Step:
-    """Return the step of this size, interpolated between measured sizes or extrapolated beyond the last, linearly."""
+    """Return the step of this size, linearly interpolated between measured sizes or extrapolated beyond the last."""
     sizes = sorted(measured)
     low, high = next((pair for pair in itertools.pairwise(sizes) if size <= pair[1]), sizes[-2:])
     below, above = measured[low], measured[high]

@@ -121,7 +121,7 @@ class _Message:
     is_redelivered: bool = False
 
     def entries(self) -> Iterator[Entry]:
-        """Yield the entries of its events, evenly spread."""
+        """Yield the entries of the message's events, evenly spread."""
         step_s = (self.last_s - self.first_s) / max(1, self.events - 1)
         for number in range(self.events):
             at_ms = _BEGAN_MS + int(1000 * (self.first_s + number * step_s))

@@ -60,5 +60,5 @@ class FunctionSteps:
 
 
 def cpu_ratio(raw: Mapping[str, Any], name: str, front: str) -> float:
-    """Return the CPU time of a step as a multiple of that behind a REST API: the median of the rounds."""
+    """Return the CPU time of a step behind this front, relative to a REST API: the median of the rounds."""
     return float(median(raw["cpu"][name][front]))

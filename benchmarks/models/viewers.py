@@ -38,7 +38,7 @@ LOCATIONS: Final = 10
 
 
 def count_polls(seconds: int, *, is_active: bool) -> int:
-    """Count the polls of a viewer in this time. An active counter has changed at each poll, an idle one never."""
+    """Count the polls of a viewer in this time. An active counter has changed at each poll, an idle counter has not."""
     if is_active:
         return int(seconds / FIRST_S)
     polls, pause_s, elapsed_s = 0, FIRST_S, FIRST_S

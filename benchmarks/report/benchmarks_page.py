@@ -115,7 +115,7 @@ def _view_throughput(raw: Any) -> dict[str, Any]:
 
 
 def _bound_speed_up(batch: int) -> float:
-    """Return the maximum speed of eight workers as a multiple of one worker's, if only archiving limits them."""
+    """Return the maximum speed of eight workers relative to one worker, if only archiving limits them."""
     kept = max(KEPT_MIN, min(KEPT_MAX, RECENT_MAX - batch))
     updates_ms = scope.WRITE_MS * max(1, (RECENT_MAX - kept) // batch)
     return (updates_ms + _ARCHIVE_MS) / (max(scope.WRITE_MS, updates_ms / max(scope.WORKERS)) + _ARCHIVE_MS)

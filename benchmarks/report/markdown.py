@@ -14,7 +14,7 @@ def format_short(number: float | None) -> str:
 
 
 def format_multiple(number: float, unit: float) -> str:
-    """Format a number as a multiple of the unit: below 10 with two significant digits. A dash if the unit is 0."""
+    """Format a number as a multiple of the unit, with two significant digits below 10. If the unit is 0, use a dash."""
     if not unit:
         return DASH
     return f"{number / unit:,.0f}" if number >= 10 * unit else f"{number / unit:.2g}"

@@ -33,7 +33,7 @@ def draw_lines(
     decades: bool = False,
 ) -> str:
     """
-    Draw these lines on logarithmic axes. Points that are not positive are omitted.
+    Draw these lines on logarithmic axes. Omit points that are not positive.
 
     The x axis has a tick at the x of each point, or with `decades` at each power of ten.
     """

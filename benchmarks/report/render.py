@@ -37,7 +37,7 @@ _TEMPLATES.filters |= {
 
 
 def render_pages(figures: Mapping[str, Any]) -> dict[str, str]:
-    """Return pages and plots by their paths below docs/. Sections that are not measured are omitted."""
+    """Return pages and plots by their paths below docs/. Omit sections that are not measured."""
     pages = {"benchmarks.md": benchmarks_page.view(figures)}
     if {"function_steps", "fronts"} <= figures.keys():
         pages["cost.md"] = cost_page.view(figures)

@@ -43,7 +43,7 @@ def count_survived(outcomes: Mapping[str, Mapping[str, int]]) -> int:
 
 
 def cpu_ratio(raw: Any, subject: str, program: str = scope.FUNCTION) -> float:
-    """Return a program's CPU time as a multiple of that of the bare calls: the median of the rounds."""
+    """Return a program's CPU time relative to the bare calls: the median of the rounds."""
     return float(median(raw["compared"][subject]["ratios"][program]))
 
 

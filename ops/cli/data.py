@@ -147,8 +147,8 @@ def redrive_command(
 
     Safe to repeat: an event is counted once. Messages from a projection's queue return to that queue. Events that were
     not published go to the queues of all projections, even with --projection. The exit status is 1 if selected messages
-    may remain. The reasons are a message that is too large, a run that reached its maximum of 5,000, or messages that
-    another consumer has received.
+    may remain. Possible causes: a message is too large, the run reached its maximum of 5,000, or another consumer has
+    received messages.
 
     \b
     Examples:

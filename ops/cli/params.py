@@ -1,4 +1,4 @@
-"""Types of the commands' options, and options that several commands have."""
+"""Define the types of the commands' options, and the options that several commands share."""
 
 import re
 from collections.abc import Callable

@@ -27,7 +27,7 @@ def preview(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
 
 
 def describe_host_bucket(settings: Settings, *, release_host: bool) -> str:
-    """Describe what happens to the bucket of the page's host if the data is deleted; empty without such a bucket."""
+    """Describe what a deletion of the data does to the bucket of the page's host. Empty if there is no such bucket."""
     buckets = _list_host_buckets(_list_resources(settings, data=True, release_host=release_host))
     return " ".join(map(_describe_released if release_host else _describe_kept, buckets))
 

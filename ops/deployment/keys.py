@@ -110,13 +110,13 @@ def remove_all(settings: Settings, full_name: str | None = None) -> list[str]:
 
 
 def list_resources(settings: Settings) -> list[tuple[str, str]]:
-    """List the types and names of the stage's keys and usage plans, which belong to no stack."""
+    """List the types and names of the stage's keys and usage plans, which do not belong to a stack."""
     keys = [("AWS::ApiGateway::ApiKey", key["name"]) for key in _list_keys(settings)]
     return keys + [("AWS::ApiGateway::UsagePlan", plan["name"]) for plan in _list_plans(settings)]
 
 
 def find_api(stage: str) -> str:
-    """Return the id of the stage's API, however it was deployed. The policy of the API's function contains the id."""
+    """Return the id of the stage's API, as the policy of its function names it, regardless of how it was deployed."""
     client = boto3.client("lambda")
     try:
         policy = client.get_policy(FunctionName=f"counter-{stage}")["Policy"]

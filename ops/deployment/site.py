@@ -146,7 +146,7 @@ def _put(client: "S3Client", bucket: str, file: SiteFile, versions: Mapping[str,
 
 
 def _describe_record(settings: Settings, data: Mapping[str, str]) -> str:
-    """Describe the DNS record of the page's host; empty without one."""
+    """Describe the DNS record of the page's host. Return an empty string if there is no host."""
     host = site_files.parse_host(settings.allowed_origin[0])
     if host and settings.cdn == "cloudfront":
         return f"DNS: {host} CNAME {cdn.find_domain(settings)} (ALIAS at the top of a zone)"

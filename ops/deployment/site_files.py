@@ -144,13 +144,13 @@ def parse_host(allowed_origin: str) -> str:
 
 
 def parse_bucket_host(settings: Settings) -> str:
-    """Return the host after which the site's bucket is named; empty for a generated name, as behind CloudFront."""
+    """Return the host that is the name of the site's bucket, or "" if the name is generated, as behind CloudFront."""
     return "" if settings.cdn == "cloudfront" else parse_host(settings.allowed_origin[0])
 
 
 def find_previous_version(version: str, page_metadata: Mapping[str, str]) -> str:
     """
-    Return the version that was live before this one, from the metadata of the published page; empty if there was none.
+    Return the version that was live before this one, from the metadata of the published page, or "".
 
     Publishing the same version again does not change the previous version.
     """

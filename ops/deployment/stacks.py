@@ -135,7 +135,7 @@ def outputs(name: str) -> dict[str, str]:
 
 
 def find_outputs(name: str) -> dict[str, str]:
-    """Return the stack's outputs by name; empty if the stack does not exist."""
+    """Return the stack's outputs by name, or an empty dictionary if the stack does not exist."""
     stack = _find(name)
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])} if stack else {}
 
@@ -168,7 +168,7 @@ def exists(name: str) -> bool:
 
 
 def resources(name: str) -> list[tuple[str, str]]:
-    """Return the type and the AWS name of each resource in the stack; an empty list if the stack does not exist."""
+    """Return the type and the AWS name of each resource in the stack, or an empty list if there is no such stack."""
     if not exists(name):
         return []
     pages = boto3.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
@@ -214,7 +214,7 @@ def _wait(client: "CloudFormationClient", waiter: _WaiterName, name: str, stack_
 
 
 def _first_failure(client: "CloudFormationClient", name: str) -> str:
-    """Describe the first failed resource of the newest operation; empty if CloudFormation reports none."""
+    """Describe the first failed resource of the newest operation, or return "" if CloudFormation reports none."""
     failures: list[StackEventTypeDef] = []
     pages = client.get_paginator("describe_stack_events").paginate(StackName=name)
     for event in (event for page in pages for event in page["StackEvents"]):

@@ -2,7 +2,7 @@
 Run the whole system on this machine: an embedded AWS, the stage `local` deployed on it, and the page.
 
 All local servers listen on 127.0.0.1 only. AWS_PORT and PAGE_PORT change the ports of the embedded AWS and the page
-(default: 4566 and 8080). State lives in `.local` and survives a clean shutdown.
+(default: 4566 and 8080). State is stored in `.local` and survives a clean shutdown.
 """
 
 import os

@@ -53,7 +53,7 @@ def reset_stream_positions(state: Path) -> None:
 
 def replay_uncounted(settings: Settings) -> int:
     """
-    Send the log to each projection whose number of counted events differs from the log's.
+    Send the log to each projection whose number of counted events differs from the number in the log.
 
     Return the number of events sent to each of these projections, or 0. Purged events are not sent. The embedded AWS
     loses its streams when it stops. Events that are already counted are not counted again.

@@ -28,7 +28,7 @@ def correct(ministack: Any) -> None:
 
 
 def extend(module: Any, name: str) -> Callable[[Callable[..., Any]], None]:
-    """Replace a function of a module with the decorated one, which gets the original as its first argument."""
+    """Replace a module's function with the decorated function, which gets the original as its first argument."""
     return lambda function: setattr(module, name, functools.partial(function, getattr(module, name)))
 
 
@@ -60,7 +60,7 @@ def _import_any_methods(gateway: Any) -> None:
 
 
 def _keep_ids(gateway: Any) -> None:
-    """Let CloudFormation update an API in place, as on AWS. The embedded AWS would create another one."""
+    """Let CloudFormation update an API in place, as on AWS. The embedded AWS would create another API."""
     from ministack.services.cloudformation import provisioners  # noqa: PLC0415  (as late as `ministack.app`)
 
     handler = provisioners._RESOURCE_HANDLERS["AWS::ApiGateway::RestApi"]

@@ -41,8 +41,9 @@ def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
     """
     Record the adjustment after the operator confirms it. With `dry_run`, only describe it.
 
-    If the adjustment is already recorded, or would change nothing, record nothing and ask for no confirmation. Before
-    recording, show the key. If this process then ends without a message, the operator can repeat the adjustment safely.
+    If the adjustment is already recorded, or would change nothing, record nothing and do not ask for confirmation.
+    Before recording, show the key. If this process then ends without a message, the operator can repeat the adjustment
+    safely.
 
     Raises:
         OperatorError: the adjustment is refused, or its outcome is unknown. The message states the next step.

@@ -189,7 +189,7 @@ class InFlightMessages:
 
     @property
     def remaining_count(self) -> int:
-        """The approximate number of messages that are still on the queue, including hidden ones."""
+        """The approximate number of messages that are still on the queue, including hidden messages."""
         return len(self.receipts) + self._unreceived
 
     @property

@@ -179,7 +179,7 @@ def check_manifest(name: str) -> None:
 
     Raises:
         OperatorError: the lines differ from the manifest, the manifest is malformed, or a newer version of this program
-            wrote it. The message is a part of a sentence, without the file's name.
+            wrote it. The message is part of a sentence, without the file's name.
     """
     if (manifest := _read_manifest(name)) is None:
         return

@@ -84,7 +84,7 @@ class _Result:
     has_purges: bool = False
 
     def add_problem(self, problem: Problem) -> None:
-        """Count a problem, and list it if it is one of the first."""
+        """Count a problem, and list it if it is one of the first problems."""
         self.problems += 1
         if len(self.listed) < _LISTED:
             self.listed.append(problem)

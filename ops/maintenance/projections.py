@@ -34,7 +34,7 @@ class Maintenance:
     The functions that verify a projection and, unless `repair` is None, rebuild it.
 
     `compare` opens a comparison, and `repair` corrects the differences. `count_events` returns the number of counted
-    events, or None if the read model is too damaged to tell.
+    events, or None if the read model is damaged.
     """
 
     compare: Callable[[Settings, StagingDb, Sequence[str], Scope], AbstractContextManager[Comparison]]

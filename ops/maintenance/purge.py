@@ -179,7 +179,7 @@ def _check_closed(still_open: Iterator[str]) -> None:
 def _purge_chunk(
     settings: Settings, counter_ids: list[str], selected: Sequence[Projection], note: Note, result: _Result
 ) -> None:
-    """Purge these counters, except those with an obstacle, which are added to `result.refused`."""
+    """Purge these counters. Instead of purging counters with an obstacle, add them to `result.refused`."""
     with projections.stage_comparisons(settings, counter_ids, selected) as (db, comparisons):
         obstacle = _find_obstacle(db, comparisons.values())
         if not obstacle:
