@@ -26,7 +26,7 @@ from testkit.faults import Attempt, Fault
 #: One run with a fault at one point, from the first event to the last acknowledgement.
 Script = Callable[["Trial"], None]
 
-#: A design that has not acknowledged a message after this number of deliveries never will.
+#: A design that has not acknowledged a message after this number of deliveries is assumed never to acknowledge it.
 _MOST_DELIVERIES: Final = 10
 
 _MINUTE_S: Final = 60
@@ -189,7 +189,7 @@ def _each_request(
     return scripts
 
 
-#: The runs with each fault. A fault of a request is injected into each request; schedules are random, with fixed seeds.
+#: The runs with each fault. A request fault is injected into each request; schedules are random, with fixed seeds.
 FAULTS: dict[str, Callable[[Trials], Iterator[Script]]] = {
     "nothing goes wrong": lambda _: iter([lambda trial: trial.work(trial.send(trial.events))]),
     "an event is sent twice, and both are in one batch": lambda _: iter(

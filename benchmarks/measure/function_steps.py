@@ -29,7 +29,7 @@ from benchmarks.models.steps import Step
 from testkit import aws_requests
 from testkit.builders import queue_batch
 
-#: Counters of a batch that `project` counts concurrently.
+#: The number of counters of a batch that `project` counts concurrently.
 _AT_ONCE: Final = 8
 
 

@@ -59,9 +59,8 @@ def _measure_size(size: int, port: int) -> list[dict[str, Any]]:
         with contextlib.redirect_stdout(sys.stderr), stack.run_aws(place, "benchmarks.measure.linear_aws"):
             _fill_log(place, size)
             for name, arguments in _COMMANDS.items():
-                if (
-                    name in _LOSSES
-                ):  # in another process, because a command's peak memory starts with that of its parent
+                # In another process, because a command's peak memory starts at the peak of its parent.
+                if name in _LOSSES:
                     environment.run_in_process(_LOSSES[name], place)
                 rows.append({"events": size, "command": name, **_measure_command(place, arguments, size)})
     return rows

@@ -15,7 +15,7 @@ SPREADS: Final = (1, 10, 1000)
 COMMAND, PUBLISH, COUNTING = "command", "publish", "counting"
 MEASURES: Final = {"write_units": "write units", "read_units": "read units", "requests": "requests", "bytes": "bytes"}
 
-#: `request_costs` of this design: orders of messages, paths, and the goals in write units.
+#: `request_costs` of the project's own design: orders of messages, paths, and the goals in write units.
 IN_ORDER, IN_PAIRS, DELAYED = "in order", "in pairs, the later one first", "one in ten delayed by 0.5 to 2.5 s"
 REDELIVERY, REPLAY = "redelivery of counted events", "replay of counted events"
 BUSY_SECOND, ADD_AND_GET, SWAP = "lone event in a busy second", "add-and-get", "compare-and-swap"

@@ -37,7 +37,7 @@ _BYTES_OF_A_UNIT: Final = 4096
 #: The size of a point in a history, with five digits for the number and eight for the sum.
 _BYTES_OF_A_POINT: Final = len('{"start":"2026-11-24T12:00:00.000Z","increments":10000,"sum":10000000},')
 
-#: Rounded up, so that small changes of the OpenAPI document leave the page as it is.
+#: Rounded up, so that small changes of the OpenAPI document do not change the page.
 DOCUMENT_BYTES: Final = math.ceil(len(openapi.render_document(STAGE)) / 50_000) * 50_000
 
 

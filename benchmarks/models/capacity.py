@@ -16,7 +16,7 @@ from benchmarks.models.steps import FunctionSteps, Step
 RATES: Final = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
 MANY: Final = 1_000_000
 
-#: The duration of the simulation that starts idle, with the few initial pollers of a queue.
+#: The duration of the simulation that starts idle, with the initial pollers of a queue.
 _FROM_IDLE_S: Final = 120
 
 

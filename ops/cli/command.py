@@ -69,7 +69,7 @@ def _check_target(stage: str) -> None:
 
     if stage != stages.LOCAL_STAGE and (address := target.find_embedded_aws()) and sys.stderr.isatty():
         click.echo(
-            f"Stage {stage} is on the embedded AWS at {address}, as AWS_ENDPOINT_URL or your AWS profile says.",
+            f"Stage {stage} is on the embedded AWS at {address}, according to AWS_ENDPOINT_URL or your AWS profile.",
             err=True,
         )
 

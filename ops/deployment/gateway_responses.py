@@ -59,7 +59,7 @@ GATEWAY_PROBLEMS = {
     "DEFAULT_5XX": GatewayProblem(ProblemType(None, "gateway-error", "Gateway error"), "The gateway failed."),
 }
 
-#: Replaces MISSING_AUTHENTICATION_TOKEN if requests are signed: API Gateway also uses that type for unsigned requests.
+#: Used for MISSING_AUTHENTICATION_TOKEN if requests are signed: API Gateway also sends that type to unsigned requests.
 UNSIGNED = GatewayProblem(
     _FORBIDDEN,
     "Unsigned request, or unknown path. Sign each request (AWS Signature Version 4, service execute-api). GET / lists "

@@ -38,11 +38,11 @@ def restore(settings: Settings) -> list[str]:
     """
     Restore the stage's tables and queues to their templates, and return the differences. Safe to repeat.
 
-    Restore streams, point-in-time recovery, deletion protection, on-demand billing and attributes of queues. Recreate
-    deleted queues and deleted tables of read models, empty.
+    Restore streams, point-in-time recovery, deletion protection, on-demand billing and attributes of queues. Create
+    deleted queues and deleted tables of read models again, without their data.
     """
     found: dict[str, None] = {}
-    for _ in range(2):  # the second pass also compares resources that the first one created
+    for _ in range(2):  # the second pass also compares resources that the first pass created
         for difference in _compare(settings):
             found[difference.text] = None
             difference.restore()

@@ -96,7 +96,7 @@ def _bucket(settings: Settings, data: Mapping[str, str]) -> str:
     host = site_files.parse_bucket_host(settings)
     if host and bucket != host:
         raise OperatorError(
-            f"The site's bucket must be {host}, as ALLOWED_ORIGIN says, got {bucket}: run provision again."
+            f"The site's bucket must be {host}, as ALLOWED_ORIGIN requires, got {bucket}: run provision again."
         )
     return bucket
 

@@ -23,7 +23,7 @@ _POLL_S, _POLLS = 2, 900
 
 _NEVER_COMPLETE = (
     "it was never created completely. Fix the cause, delete the stack "
-    "(aws cloudformation delete-stack --stack-name {name}), and run this again"
+    "(aws cloudformation delete-stack --stack-name {name}), and run the command again"
 )
 _FIXES = {
     "CREATE_FAILED": _NEVER_COMPLETE,
@@ -35,11 +35,11 @@ _FIXES = {
     ),
     "UPDATE_FAILED": (
         "an update failed and was not rolled back. Roll it back "
-        "(aws cloudformation rollback-stack --stack-name {name}), and run this again"
+        "(aws cloudformation rollback-stack --stack-name {name}), and run the command again"
     ),
     "UPDATE_ROLLBACK_FAILED": (
         "an update and its rollback failed. Fix the cause, continue the rollback "
-        "(aws cloudformation continue-update-rollback --stack-name {name}), and run this again"
+        "(aws cloudformation continue-update-rollback --stack-name {name}), and run the command again"
     ),
 }
 
@@ -122,7 +122,7 @@ def describe_stuck_state(name: str, status: str) -> str | None:
     if status in _FIXES:
         return f"Stack {name} is in state {status}: {_FIXES[status].format(name=name)}"
     if status.endswith("_IN_PROGRESS"):
-        return f"Stack {name} is in state {status}: another operation is running. Run this again when it has finished"
+        return f"Stack {name} is in state {status}: another operation is running. Run the command again when it has finished"
     return None
 
 

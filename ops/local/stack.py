@@ -271,7 +271,7 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
 
 
 def _access(system: LocalSystem) -> dict[str, str]:
-    # Without credentials, boto3 would look for real ones, and requests might reach the real AWS.
+    # Without credentials, boto3 would look for real credentials, and requests might reach the real AWS.
     return {
         "AWS_ENDPOINT_URL": system.aws_url,
         **credentials.read_or_create(system.folder),

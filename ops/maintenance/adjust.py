@@ -71,7 +71,7 @@ def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
 
 def _record(adjustment: Adjust) -> Outcome:
     key = _quote_key(adjustment)
-    advice = f"The adjustment may have been recorded. Run the command again with {key}, which cannot record it twice."
+    advice = f"The adjustment may have been recorded. Run the command again with {key}: it is recorded only once."
     try:
         click.echo(f"Recording with {key}.", err=True)
         return _describe_result(adjustment, command_handlers.adjust(adjustment))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Repair = Callable[[Any, Callable[[int], None]], Repaired]
 
-#: Segments of each table that are read concurrently.
+#: The number of segments of each table that are read concurrently.
 _SEGMENTS = 4
 
 

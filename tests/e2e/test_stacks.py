@@ -98,8 +98,11 @@ def test_stack_does_not_hold_failed_and_released_resources(status):
 @pytest.mark.parametrize(
     ("status", "hint"),
     [
-        ("UPDATE_IN_PROGRESS", "another operation is running. Run this again when it has finished"),
-        ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "another operation is running. Run this again when it has finished"),
+        ("UPDATE_IN_PROGRESS", "another operation is running. Run the command again when it has finished"),
+        (
+            "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS",
+            "another operation is running. Run the command again when it has finished",
+        ),
         ("REVIEW_IN_PROGRESS", "it was never created completely"),
         ("UPDATE_FAILED", "aws cloudformation rollback-stack --stack-name some"),
         ("UPDATE_ROLLBACK_FAILED", "aws cloudformation continue-update-rollback --stack-name some"),

@@ -206,7 +206,7 @@ def test_operators_adjustment_cut_off_after_recording_is_recorded_once(pipeline,
 
     again = operate(pipeline, key)
 
-    advice = f"may have been recorded. Run the command again with --key {key}, which cannot record it twice."
+    advice = f"may have been recorded. Run the command again with --key {key}: it is recorded only once."
     assert advice in str(raised.value)
     assert again.facts["recorded_before"]
     assert (pipeline.value, pipeline.version) == (5, 1)
