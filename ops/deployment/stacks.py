@@ -122,7 +122,7 @@ def describe_stuck_state(name: str, status: str) -> str | None:
     if status in _FIXES:
         return f"Stack {name} is in state {status}: {_FIXES[status].format(name=name)}"
     if status.endswith("_IN_PROGRESS"):
-        return f"Stack {name} is in state {status}: another operation is running. Run the command again when it has finished"
+        return f"Stack {name} is in state {status}: another operation is running. Run the command again afterwards"
     return None
 
 

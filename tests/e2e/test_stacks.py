@@ -98,10 +98,10 @@ def test_stack_does_not_hold_failed_and_released_resources(status):
 @pytest.mark.parametrize(
     ("status", "hint"),
     [
-        ("UPDATE_IN_PROGRESS", "another operation is running. Run the command again when it has finished"),
+        ("UPDATE_IN_PROGRESS", "another operation is running. Run the command again afterwards"),
         (
             "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS",
-            "another operation is running. Run the command again when it has finished",
+            "another operation is running. Run the command again afterwards",
         ),
         ("REVIEW_IN_PROGRESS", "it was never created completely"),
         ("UPDATE_FAILED", "aws cloudformation rollback-stack --stack-name some"),
