@@ -759,7 +759,7 @@ def test_malformed_note_of_start_values_is_refused(note):
 
 
 def test_import_that_meets_a_concurrent_one_appends_the_others(engine, tmp_path):
-    """Another import appends an event, and a different event with the same id, after the read."""
+    """After the read, another import appends one event unchanged, and one event with different content."""
     same, other, fresh = (an_event(counter_id="c1", event_id=an_id(at)) for at in range(3))
     file = write(tmp_path, *map(codec.encode_line, [same, other, fresh]))
 
