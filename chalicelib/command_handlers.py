@@ -94,9 +94,9 @@ def _append(command: Command, event: Event) -> Accepted:
     counter = None
     if command.count_at_once:
         with contextlib.suppress(UnavailableError):  # the event is recorded: respond 202, and the projector counts it
-            counter = (_count_again if appended.is_retry else _count)(appended.event)
+            counter = (_count_recorded if appended.was_recorded else _count)(appended.event)
     # Without a key, the earlier attempt was boto3's, and the client did not retry.
-    return Accepted(appended.event, counter, is_retry=appended.is_retry and command.idempotency_key is not None)
+    return Accepted(appended.event, counter, is_retry=appended.was_recorded and command.idempotency_key is not None)
 
 
 def _count(event: Event) -> Counter:
@@ -108,7 +108,7 @@ def _count(event: Event) -> Counter:
     return writer.count_one(event) or queries.get_counter(event.counter_id)
 
 
-def _count_again(event: Event) -> Counter:
+def _count_recorded(event: Event) -> Counter:
     """
     Count an event that was recorded earlier, unless it is already counted or void. Return the counter's state.
 
@@ -134,7 +134,7 @@ def _compare_and_swap(command: Command, event: Event, at_version: int) -> Accept
         elif command.idempotency_key is None or not _is_recorded(event):
             raise VersionMismatchError(at_version, counter)
         recorded = event_log.get_recorded(event)
-        return Accepted(recorded, _count_again(recorded), is_retry=command.idempotency_key is not None)
+        return Accepted(recorded, _count_recorded(recorded), is_retry=command.idempotency_key is not None)
     raise ContendedError(f"concurrent writers changed counter {command.counter_id} at every attempt")
 
 
@@ -165,7 +165,7 @@ def adjust(command: Adjust) -> Accepted | None:
     """
     for _ in retries.with_backoff(_ADJUST_ATTEMPTS):
         if recorded := find_adjustment(command):
-            return Accepted(recorded, _count_again(recorded), is_retry=True)
+            return Accepted(recorded, _count_recorded(recorded), is_retry=True)
         parts = store.read_parts(command.counter_id)
         counter = add_up(command.counter_id, parts)
         try:

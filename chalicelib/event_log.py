@@ -31,10 +31,10 @@ _TRIES = 8
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The event as recorded in the log. `is_retry`: an earlier attempt or a concurrent caller appended it."""
+    """The event as recorded in the log. `was_recorded`: an earlier attempt or a concurrent caller appended it."""
 
     event: Event
-    is_retry: bool
+    was_recorded: bool
 
 
 def append(event: Event, *, likely_counted: bool = False) -> Appended:
@@ -58,11 +58,11 @@ def append(event: Event, *, likely_counted: bool = False) -> Appended:
         except PutError as error:
             match dynamodb.error_code(error):
                 case "ConditionalCheckFailedException":
-                    return Appended(get_recorded(event), is_retry=True)
+                    return Appended(get_recorded(event), was_recorded=True)
                 case "TransactionConflictException":
                     continue
             raise LogUnavailableError(str(error)) from error
-        return Appended(event, is_retry=False)
+        return Appended(event, was_recorded=False)
     raise ContendedError(f"a transaction on event {event.event_id} was in progress at every attempt")
 
 

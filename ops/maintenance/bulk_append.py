@@ -59,7 +59,7 @@ def append_all(events: Sequence[Event]) -> bool:
 def _is_appended(event: Event) -> bool:
     """Append the event. Return False if its id was already in the log."""
     try:
-        return not event_log.append(event).is_retry
+        return not event_log.append(event).was_recorded
     except (KeyReusedError, NotUnderstoodError):
         return False
 
