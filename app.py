@@ -272,16 +272,16 @@ def serve(event: dict[str, Any], context: object) -> dict[str, Any]:
 def _declare_function(projection: Projection) -> None:
     """Declare the Lambda function of an optional projection. The function works like `project`."""
 
-    def project_more(batch: SQSEvent) -> dict[str, Any]:
+    def project_optional(batch: SQSEvent) -> dict[str, Any]:
         from chalicelib import projector
 
         count = importlib.import_module(f"chalicelib.{projection.module}").count
         return projector.project(projection, count, batch.to_dict())
 
-    project_more.__name__ = projection.function  # Chalice and Lambda find the function by this name
+    project_optional.__name__ = projection.function  # Chalice and Lambda find the function by this name
     globals()[projection.function] = app.on_sqs_message(
         queue=projection.queue(_settings.stage), batch_size=10, maximum_concurrency=_settings.projectors
-    )(project_more)
+    )(project_optional)
 
 
 for _projection in _settings.projections[1:]:

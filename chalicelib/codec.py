@@ -33,8 +33,9 @@ _encode_json = json.JSONEncoder(separators=(",", ":")).encode
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 60
 
-#: The attribute that marks messages whose events are probably counted already. For these messages, the projector reads
-#: before it writes.
+#: The attribute that marks messages whose events are probably counted already. `event_log.append` stores the mark with
+#: the event, and `publish` copies it to the message. `project` then reads the events' counters before it writes to
+#: them, as it does for redelivered messages.
 LIKELY_COUNTED = {"likely_counted": "true"}
 
 #: The maximum total size of a message's events, in bytes. The queue's limit of 192 KiB applies to the whole body and

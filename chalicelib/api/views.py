@@ -55,7 +55,7 @@ def view(
         PARAMETERS[function.__name__], FEATURES[function.__name__] = parameters, feature
 
         @functools.wraps(function)
-        def decode_path(**path: str) -> Response:  # API Gateway does not decode paths
+        def respond(**path: str) -> Response:  # API Gateway does not decode paths
             parts = {name: unquote(part) for name, part in path.items()}
             try:
                 _check_counter(**parts)
@@ -65,7 +65,7 @@ def view(
                     raise
                 return refuse(error)
 
-        return problems.render_errors(features.optional(feature)(decode_path))
+        return problems.render_errors(features.optional(feature)(respond))
 
     return make_view
 

@@ -34,7 +34,7 @@ class PastPart:
     """
 
     def __init__(self, part: Part, at_ms: int) -> None:
-        self.part = part
+        self.current = part
         self.subtracted_from_ms = part.archived_until_ms
         self.added_until_ms = NOTHING_ARCHIVED
         self.may_be_torn = False
@@ -53,7 +53,7 @@ class PastPart:
         """The value and version at the given time, if they are known."""
         is_subtracted = self.subtracted_from_ms <= self._at_ms
         value, version = (self._value, self._version) if is_subtracted else (self._added_value, self._added_version)
-        return Counter(self.part.key.counter_id, value, version)
+        return Counter(self.current.key.counter_id, value, version)
 
     def subtract(self, page: Page) -> None:
         """
@@ -67,7 +67,7 @@ class PastPart:
         self._subtract_later(page.entries)
         self.subtracted_from_ms = page.start_ms
         # A page that was never amended has only the entries that it was created with, which the totals include.
-        self.may_be_torn = self.may_be_torn or self.part.amended > 0 or page.revision > 1
+        self.may_be_torn = self.may_be_torn or self.current.amended > 0 or page.revision > 1
 
     def add(self, page: Page) -> None:
         """

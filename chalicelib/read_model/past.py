@@ -76,7 +76,7 @@ def _read(counter_id: str, at_ms: int, most_bytes: int | None) -> _Reading:
                     raise TooFarBackError(*past.acceptable_times(parts))
         turn += 1
     counter = add_up(counter_id, (part.totals for part in parts))
-    return _Reading(counter, tuple(part.part.amended for part in parts), any(part.may_be_torn for part in parts))
+    return _Reading(counter, tuple(part.current.amended for part in parts), any(part.may_be_torn for part in parts))
 
 
 def _are_known(parts: Iterable[PastPart]) -> bool:
@@ -85,13 +85,13 @@ def _are_known(parts: Iterable[PastPart]) -> bool:
 
 def _subtract_pages(part: PastPart, at_once: int) -> int:
     """Subtract the next pages, newest first. Return their size in bytes."""
-    requests = store.query_pages_backward(part.part.key, part.subtracted_from_ms + 1, at_once)
+    requests = store.query_pages_backward(part.current.key, part.subtracted_from_ms + 1, at_once)
     return _use_pages(part, part.subtract, next(requests, []), part.subtracted_from_ms)
 
 
 def _add_pages(part: PastPart, at_once: int) -> int:
     """Add the next pages, oldest first. Return their size in bytes."""
-    requests = store.query_pages(part.part.key, part.added_until_ms + 1, at_once)
+    requests = store.query_pages(part.current.key, part.added_until_ms + 1, at_once)
     return _use_pages(part, part.add, next(requests, []), part.added_until_ms + 1)
 
 
@@ -103,7 +103,7 @@ def _use_pages(part: PastPart, use: Callable[[Page], None], response: list[RawIt
             if not part.is_known:
                 use(page)
     except PageMissingError as error:
-        raise ArchiveGapError(part.part.key.counter_id, error.time_ms) from error
+        raise ArchiveGapError(part.current.key.counter_id, error.time_ms) from error
     if not pages:
-        raise ArchiveGapError(part.part.key.counter_id, expected_ms)
+        raise ArchiveGapError(part.current.key.counter_id, expected_ms)
     return sum(map(items.estimate_size, pages))

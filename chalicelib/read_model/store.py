@@ -146,6 +146,17 @@ def read_parts(counter_id: str) -> list[Part]:
     return [items.decode_part(item) for item in query_part_items(counter_id)]
 
 
+def query_part_items(counter_id: str) -> list[RawItem]:
+    """
+    Return the undecoded items of all parts of the counter. The call takes one consistent request.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
+    """
+    responses = _request_items(CounterItem.query(counter_id, consistent_read=True).page_iter)
+    return [item for response in responses for item in response]
+
+
 def read_pages(key: PartKey, from_ms: int, limit: int) -> list[Page]:
     """
     Return up to `limit` archive pages, in ascending order, starting with the page that covers a time.
@@ -224,6 +235,16 @@ def scan_pages(segment: int = 0, segments: int = 1) -> Iterator[list[RawItem]]:
         yield [page for page in pages if not page["partition"]["S"].startswith("#")]
 
 
+def _request_items(page_iter: Any) -> Iterator[list[RawItem]]:
+    """Yield the raw items of each response to a query or scan. PynamoDB would decode item by item, which is slower."""
+    while True:
+        with dynamodb.translate_errors(ReadModelUnavailableError):
+            response = next(page_iter, None)
+        if response is None:
+            return
+        yield response["Items"]
+
+
 def execute_plan(part: Part, plan: Plan, now_ms: int) -> Counter | None:
     """
     Execute all writes of a plan, or none if a condition fails. The call takes one request.
@@ -283,27 +304,6 @@ def include_revision_check(transaction: TransactWrite, part: Part) -> None:
     """Include a check in a transaction: this part must not have changed since it was read."""
     condition = revision_condition(part.revision)
     transaction.condition_check(CounterItem, part.key.counter_id, part.key.part, condition=condition)
-
-
-def query_part_items(counter_id: str) -> list[RawItem]:
-    """
-    Return the undecoded items of all parts of the counter. The call takes one consistent request.
-
-    Raises:
-        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
-    """
-    responses = _request_items(CounterItem.query(counter_id, consistent_read=True).page_iter)
-    return [item for response in responses for item in response]
-
-
-def _request_items(page_iter: Any) -> Iterator[list[RawItem]]:
-    """Yield the raw items of each response to a query or scan. PynamoDB would decode item by item, which is slower."""
-    while True:
-        with dynamodb.translate_errors(ReadModelUnavailableError):
-            response = next(page_iter, None)
-        if response is None:
-            return
-        yield response["Items"]
 
 
 def _archiving_update(plan: Archiving, now_ms: int) -> tuple[list[Action], Condition | None]:
