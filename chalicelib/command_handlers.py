@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chalicelib import clock, event_log, log_reader, retries, telemetry
-from chalicelib.domain.commands import InvalidAdjustmentError, decide_adjustment, is_result_of
+from chalicelib.domain.commands import decide_adjustment, is_result_of
 from chalicelib.domain.counter import add_up
 from chalicelib.errors import (
     ContendedError,
-    InvalidRequestError,
     KeyReusedError,
     RecordedBeforeError,
     UnavailableError,
@@ -115,7 +114,7 @@ def _count_recorded(event: Event) -> Counter:
     Raises:
         UnavailableError: DynamoDB throttles or refuses the request or does not respond, or every attempt conflicted.
     """
-    if event.recorded_at_ms <= log_reader.read_purge(log_reader.locate(event).partition):
+    if log_reader.is_void(event):
         return queries.get_counter(event.counter_id)
     return _count(event)
 
@@ -159,7 +158,7 @@ def adjust(command: Adjust) -> Accepted | None:
 
     Raises:
         KeyReusedError: the key was already used for a different adjustment of this counter.
-        InvalidRequestError: the amount would be 0 or too large.
+        InvalidAdjustmentError: the amount would be 0 or too large.
         ContendedError: concurrent writers changed the counter at every attempt; this call recorded nothing.
         UnavailableError: the outcome is unknown; retry with the same key.
     """
@@ -168,11 +167,8 @@ def adjust(command: Adjust) -> Accepted | None:
             return Accepted(recorded, _count_recorded(recorded), is_retry=True)
         parts = store.read_parts(command.counter_id)
         counter = add_up(command.counter_id, parts)
-        try:
-            event_id = derive_adjustment_id(command.counter_id, command.idempotency_key)
-            event = decide_adjustment(command, counter, event_id, clock.now_ms())
-        except InvalidAdjustmentError as error:
-            raise InvalidRequestError(str(error)) from error
+        event_id = derive_adjustment_id(command.counter_id, command.idempotency_key)
+        event = decide_adjustment(command, counter, event_id, clock.now_ms())
         if event is None:
             return None
         try:

@@ -150,6 +150,16 @@ def read_purge(partition: str) -> int:
     return max((purge.until_ms for purge in purges), default=NEVER_PURGED)
 
 
+def is_void(event: Event) -> bool:
+    """
+    Check whether a purge voids this event. The call takes one strongly consistent read.
+
+    Raises:
+        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
+    """
+    return event.recorded_at_ms <= read_purge(locate(event).partition)
+
+
 def _key(position: LogPosition | None) -> dict[str, dict[str, str]] | None:
     return None if position is None else {"partition": {"S": position.partition}, "event_id": {"S": position.event_id}}
 

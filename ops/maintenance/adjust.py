@@ -13,7 +13,7 @@ from chalicelib.domain import events as domain_events
 from chalicelib.domain.commands import Adjust, InvalidAdjustmentError
 from chalicelib.domain.counter import Counter
 from chalicelib.domain.events import Event
-from chalicelib.errors import InvalidRequestError, KeyReusedError, UnavailableError
+from chalicelib.errors import KeyReusedError, UnavailableError
 from chalicelib.read_model import queries
 from ops.cli import errors
 from ops.cli.errors import InputError, OperatorError, OutageError
@@ -65,7 +65,7 @@ def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
             f"{_quote_key(adjustment)} was already used for a different adjustment of {adjustment.counter_id}, "
             f"event {error.event_id}. Repeat that adjustment, or use a new key. Nothing was recorded."
         ) from error
-    except (InvalidAdjustmentError, InvalidRequestError) as error:
+    except InvalidAdjustmentError as error:
         raise InputError(f"{error} Nothing was recorded.") from error
 
 

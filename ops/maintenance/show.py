@@ -34,8 +34,7 @@ def show(counter_id: str, limit: int, at_ms: int | None = None) -> Outcome:
 def show_event(counter_id: str, event_id: str) -> Outcome:
     """Show one event and whether it is counted, pending or purged."""
     event = event_log.get(counter_id, event_id)
-    is_purged = event.recorded_at_ms <= log_reader.read_purge(log_reader.locate(event).partition)
-    status = "counted" if queries.is_counted(event) else "purged" if is_purged else "pending"
+    status = "counted" if queries.is_counted(event) else "purged" if log_reader.is_void(event) else "pending"
     facts = {**_describe(event), "status": status}
     return Outcome(facts, [f"{_format(facts)}: {facts['status']}"])
 

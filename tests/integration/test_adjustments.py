@@ -5,9 +5,9 @@ import re
 import pytest
 
 from chalicelib import command_handlers, event_log
-from chalicelib.domain.commands import Adjust, Increment
+from chalicelib.domain.commands import Adjust, Increment, InvalidAdjustmentError
 from chalicelib.domain.events import Adjusted
-from chalicelib.errors import ContendedError, InvalidRequestError, KeyReusedError, UnavailableError
+from chalicelib.errors import ContendedError, KeyReusedError, UnavailableError
 from ops.cli.errors import OutageError
 from ops.maintenance import adjust as ops_adjust
 from testkit import faults
@@ -102,7 +102,7 @@ def test_adjustment_to_the_current_value_records_nothing(pipeline):
 
 @pytest.mark.parametrize("asked", [{"by": 0}, {"by": 2**53}])
 def test_adjustment_by_an_invalid_amount_records_nothing(pipeline, asked):
-    with pytest.raises(InvalidRequestError):
+    with pytest.raises(InvalidAdjustmentError):
         adjust(pipeline, **asked)
 
     assert pipeline.version == 0
