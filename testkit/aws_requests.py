@@ -64,7 +64,7 @@ class Requests:
         Return the cost of the reads among these requests.
 
         A strongly consistent read costs 1 unit per 4 KB, rounded up, and at least 1. An eventually consistent read
-        costs half. Each item is rounded up on its own. The items on a page of a query or scan are rounded up
+        costs half. Each item is rounded up separately. The items on a page of a query or scan are rounded up
         together (DynamoDB developer guide, "Capacity consumption").
         """
         return self._read_units

@@ -200,7 +200,7 @@ _Loader.add_multi_constructor("!", _construct_plain)
 
 
 def _sign_nothing(**_: Any) -> Any:
-    """Send requests unsigned: the engine reads no signature, and signing is a fifth of a request's work."""
+    """Send requests unsigned. The engine does not check signatures, and signing takes a fifth of a request's time."""
     return UNSIGNED
 
 

@@ -1,4 +1,4 @@
-"""The environment of a process that tests or measures the application: a stage, ports and a folder of its own."""
+"""The environment of a process that tests or measures the application: a separate stage, ports and folder."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from botocore.awsrequest import AWSResponse
 from testkit.engine import Engine
 from testkit.faults import Attempt
 
-#: Gets the number of waiting workers, and returns the index of the worker that continues.
+#: A function from the number of waiting workers to the index of the worker that continues.
 Choose = Callable[[int], int]
 
 

@@ -5,7 +5,7 @@ from chalicelib.access.names import Catalog
 
 
 class FreshCopy(catalog.Copy):
-    """A copy of an empty catalog that does not age. A real copy is read again every 30 seconds, by a request."""
+    """A copy of an empty catalog that never expires. A real copy is read again after 30 seconds, by a request."""
 
     def get(self) -> Catalog:
         """Return the empty catalog without a read."""
@@ -13,5 +13,5 @@ class FreshCopy(catalog.Copy):
 
 
 def enter() -> None:
-    """Give this process a copy of the catalog that does not age."""
+    """Give this process a copy of the catalog that never expires."""
     catalog._copy = FreshCopy()

@@ -54,7 +54,7 @@ class Alarm:
 
 
 def states(alarm: Alarm, series: Sequence[float | None]) -> list[str]:
-    """Return the alarm's state after each period of the series, from its creation on."""
+    """Return the alarm's state after each period of the series, which begins at the alarm's creation."""
     found: list[str] = []
     for end in range(1, len(series) + 1):
         found.append(alarm.state(series[:end], found[-1] if found else INSUFFICIENT_DATA))

@@ -2,7 +2,7 @@
 Fixtures for all tests. Each worker process has its own embedded AWS, with its own ports and folder.
 
 Integration tests call the application's functions in this process, on the stage `pipeline`, which has tables and queues
-but no functions. End-to-end and browser tests use HTTP on the stage `local`, which is deployed whole.
+but no functions. End-to-end and browser tests use HTTP on the stage `local`, which is deployed completely.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ FIRST = [
 ]
 
 
-#: The lines of the embedded AWS's log in the report of a failure.
+#: The number of lines from the embedded AWS's log in the report of a failure.
 _LOG_LINES = 40
 
 
@@ -87,7 +87,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     Mark the cases that `make test` leaves to `make check`, before `-m` selects, and order the files for the workers.
 
-    Of a test marked `sample(number)`, that number of cases stays in `make test`: the same ones in every process.
+    For a test marked `sample(number)`, `make test` runs that number of cases: the same cases in every process.
     """
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
@@ -120,7 +120,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_collection_finish() -> None:
-    """Keep the modules and the tests themselves out of each garbage collection from here on."""
+    """Exclude the modules and the collected tests from all later garbage collections."""
     gc.collect()
     gc.freeze()
 

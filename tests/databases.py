@@ -1,9 +1,9 @@
 """
 The databases of the SQL read model: SQLite files and a PostgreSQL server that the tests start.
 
-Aurora DSQL runs on AWS only. The PostgreSQL server replaces it, behind AWS's own connector and dialect. Its
-transactions use snapshots, so that conflicts are real 40001 errors, and a guard refuses the statements that Aurora DSQL
-refuses.
+Aurora DSQL runs only on AWS. Tests use a PostgreSQL server in its place, through AWS's own connector and dialect. The
+server's transactions use snapshots, so that conflicts are real 40001 errors. A guard refuses the statements that Aurora
+DSQL refuses.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from urllib.parse import quote
 import psycopg
 from sqlalchemy import Engine, event
 
-#: A host name that AWS's connector accepts as a cluster's.
+#: A host name that AWS's connector accepts as the name of a cluster.
 _CLUSTER = "tests.dsql.us-east-1.on.aws"
 
 #: Aurora DSQL user guide, "Cluster quotas and database limits".
@@ -61,7 +61,7 @@ class Database:
         return {(name, str(event_id)) for name, event_id in self.ask("SELECT counter_id, event_id FROM events")}
 
 
-#: Runs a server until standard input ends, even if the tests are killed, and then removes the current folder.
+#: A script that runs a server until standard input ends, even if the tests are killed, and then removes the folder.
 _STOP_WITH_PARENT = """
 "$@" & server=$!
 exec 3<&0
@@ -127,7 +127,7 @@ class PostgreSQL:
 
 
 def binaries() -> Path | None:
-    """Return the folder of PostgreSQL's programs: Debian's, on the path, or a wheel's. None if not installed."""
+    """Return the folder of PostgreSQL's programs from Debian, the PATH or a wheel, or None if none is installed."""
     on_path = shutil.which("postgres")
     wheel = importlib.util.find_spec("pgserver")
     candidates = [

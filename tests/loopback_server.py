@@ -5,7 +5,7 @@ import threading
 
 
 class LoopbackServer:
-    """Serve requests with this handler, each in a thread of its own, until closed. `url` ends in a slash."""
+    """Serve requests with this handler, each in a separate thread, until closed. `url` ends in a slash."""
 
     def __init__(self, handler: type[http.server.BaseHTTPRequestHandler]) -> None:
         quiet = type("QuietHandler", (handler,), {"log_message": lambda *_: None})

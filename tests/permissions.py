@@ -81,10 +81,10 @@ NEEDED_FOR_SQL: Mapping[str, Mapping[str, frozenset[str]]] = {
     },
 }
 
-#: The functions that connect to the database, and the settings with its address.
+#: The functions that connect to the database, and the settings that contain its address.
 CONNECT: Mapping[str, str] = {"project_sql": "sql_url", "api": "sql_reader_url"}
 
-#: What Lambda itself does with a function's permissions, before and after the function runs.
+#: The actions that Lambda itself takes with a function's permissions, before and after the function runs.
 BY_LAMBDA: Mapping[str, Mapping[str, frozenset[str]]] = {
     "publish": {"stream": NEEDED["publish"]["stream"]},
     "project": {"projection queue": NEEDED["project"]["projection queue"]},
@@ -122,7 +122,7 @@ def of(who: str, stage: str, sql_url: str = "") -> dict[str, Any]:
 
 
 def function_name(function: str, stage: str) -> str:
-    """Return the function's name on AWS, with which the name of its log group ends."""
+    """Return the function's name on AWS, which is also the end of its log group's name."""
     return f"counter-{stage}" if function == "api" else f"counter-{stage}-{function}"
 
 

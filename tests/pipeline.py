@@ -71,7 +71,7 @@ class Pipeline:
         return self.send("GET", "/counters/{counter_id}/cached", headers=sent)
 
     def counter_at(self, at: Any, **headers: str) -> Answer:
-        """Get the counter's state at a time. `at` is a text, or ms since 1970."""
+        """Get the counter's past state. `at` is its time, as text or as milliseconds since 1970."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         text = formats.format_time(at) if isinstance(at, int) else at
         return self.send("GET", "/counters/{counter_id}", query=_query({"at": text}), headers=sent)

@@ -6,7 +6,7 @@ from tests.e2e import access_table
 
 
 def test_access_page_shows_the_asserted_verdicts():
-    """`python -m tests.e2e.access_table` writes them."""
+    """`python -m tests.e2e.access_table` writes the verdicts."""
     assert PAGES["docs/access-responses.md"] == access_table.render()
 
 
@@ -15,7 +15,7 @@ def test_verdicts_cover_each_setting_of_writers_and_readers():
     assert access_table.BY_CALLER.keys() == {*settings.CALLERS} - {"anyone"}
 
 
-def test_only_requests_without_data_of_counters_are_open_to_all():
+def test_only_requests_without_counter_data_are_open_to_all():
     opened = {
         (method, path)
         for method, path in access_table.list_routes()

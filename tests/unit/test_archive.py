@@ -1,4 +1,4 @@
-"""The pure rules of counting: after any deliveries, each event has one entry in its place."""
+"""Test the pure rules of counting: after any deliveries, each event has exactly one entry, in the right order."""
 
 import itertools
 import random
@@ -30,7 +30,7 @@ from testkit import aws_requests
 
 KEY = PartKey("clicks")
 
-#: DynamoDB's limit of a transaction; one more member is the event, where a swap appends it.
+#: DynamoDB's limit for a transaction. A swap also appends the event in the same transaction.
 MOST_MEMBERS = 100
 
 
@@ -109,13 +109,13 @@ def an_archive(pages: int, entries: int, step_ms: int = 10) -> Model:
     return model
 
 
-#: Several of a millisecond, several seconds, and now and then a clock that is hours off.
+#: Several times in one millisecond, times several seconds apart, and occasionally a clock that is hours off.
 moments = st.integers(0, 40) | st.integers(0, 20_000) | st.sampled_from([10_000_000, 10_000_001])
 entries = st.builds(an_entry, moments, st.integers(0, 3), st.sampled_from([1, 2, -3]))
 
 
 @given(st.lists(st.lists(entries, max_size=60, unique_by=lambda entry: entry[:2]), max_size=12), st.randoms())
-def test_deliveries_in_any_order_leave_one_entry_of_each_event(batches, chance):
+def test_deliveries_in_any_order_leave_one_entry_per_event(batches, chance):
     """Batches overlap and repeat, and workers' clocks differ."""
     known = {entry[:2]: entry for batch in batches for entry in batch}
     deliveries = [frozenset(known[entry[:2]] for entry in batch) for batch in batches for _ in range(2)]
@@ -154,7 +154,7 @@ def test_entries_that_fit_are_added_without_archiving():
     assert model.part.archived_until_ms == NOTHING_ARCHIVED
 
 
-def test_one_entry_more_than_fits_archives_in_the_same_plan():
+def test_entry_that_does_not_fit_archives_in_the_same_plan():
     model = Model()
     model.count(frozenset(an_entry(ms) for ms in range(RECENT_MAX)), now_ms=10**9)
 
@@ -169,8 +169,8 @@ def test_one_entry_more_than_fits_archives_in_the_same_plan():
 @pytest.mark.parametrize(
     ("new", "kept"), [(1, KEPT_MAX), (20, KEPT_MAX), (28, 8), (RECENT_MAX - KEPT_MIN, KEPT_MIN), (1_000, KEPT_MIN)]
 )
-def test_young_entries_stay_recent_as_far_as_there_is_room(new, kept):
-    """The next batch, of the same size, fits; but of a large batch, too, some stay."""
+def test_young_entries_stay_recent_if_the_next_batch_fits(new, kept):
+    """A next batch of the same size must fit, but even after a large batch, a minimum of entries stays recent."""
     now_ms = 10**6
     model = Model()
     model.execute(Addition(frozenset(an_entry(now_ms - 1_000 + n) for n in range(RECENT_MAX))))
@@ -204,8 +204,8 @@ def test_entries_of_one_millisecond_are_archived_together():
     model.check()
 
 
-def test_a_late_entry_alone_leaves_recent_entries_as_they_are():
-    """Then no worker that adds recent entries conflicts with it."""
+def test_late_entry_alone_does_not_change_recent_entries():
+    """Otherwise, it would conflict with workers that add recent entries."""
     model = an_archive(pages=2, entries=100)
     model.execute(Addition(frozenset([an_entry(10**6)])))
 
@@ -251,7 +251,7 @@ def test_a_page_keeps_an_end_that_is_later_than_its_entries():
     model.check()
 
 
-def test_a_time_that_no_page_covers_is_an_error_with_a_name():
+def test_time_that_no_page_covers_is_an_error_with_that_time():
     model = an_archive(pages=2, entries=10)
     del model.pages[max(model.pages)]
 
@@ -270,7 +270,7 @@ def test_late_entries_are_not_recent_and_not_later_than_the_archive():
 @example([7] * 900)
 @example(list(range(PAGE_MAX)))
 @example(list(range(PAGE_MAX + 1)))
-def test_a_split_divides_no_millisecond_and_leaves_similar_sizes(times):
+def test_split_keeps_entries_of_one_millisecond_in_one_page(times):
     ordered = sorted(an_entry(ms, number) for number, ms in enumerate(times))
 
     chunks = archive.split_by_time(ordered)
@@ -286,7 +286,7 @@ def test_a_split_divides_no_millisecond_and_leaves_similar_sizes(times):
 @pytest.mark.parametrize("same_ms", [1, 2, 150, 201, 402, 1_000])
 @pytest.mark.parametrize("late_in", [1, 20, PAGES_PER_PLAN])
 def test_the_largest_plans_fit_into_a_transaction(same_ms, late_in):
-    """Late entries in as many full pages as allowed; each page ends in a millisecond of `same_ms` entries."""
+    """Late entries go into as many full pages as allowed. The last millisecond of each page has `same_ms` entries."""
     model = Model()
     for number in range(PAGES_PER_PLAN):
         first_ms = number * 10_000

@@ -101,11 +101,11 @@ def test_longest_counter_id_and_value_are_shown_in_full(style):
     assert texts(ElementTree.fromstring(badge.render_badge(options, 10**38 - 1))) == ["W" * 64, f"{10**38 - 1:,}"]
 
 
-def test_label_too_long_ends_in_an_ellipsis():
+def test_long_label_ends_in_an_ellipsis():
     assert texts(render(label="x" * 65))[0] == "x" * 63 + "…"
 
 
-def test_label_empty_shows_the_value_alone():
+def test_empty_label_shows_only_the_value():
     svg = render(7, label="")
 
     assert texts(svg) == ["7"]
@@ -146,7 +146,7 @@ def test_malformed_parameter_is_refused_with_the_rule(name, text, rule):
 
 @pytest.mark.parametrize("label", ["ضربات", "بازدید", "यात्रा", "ܫܠܡܐ", "ᠮᠣᠩᠭᠣᠯ", "a ضربات"])
 def test_letters_of_joined_scripts_stay_joined(label):
-    """Viewers fit a text into `textLength` by spacing its letters, unless the letters are to be scaled, too."""
+    """Viewers stretch a text to its `textLength` by spacing its letters, unless they are told to scale the letters."""
     shown = [text.attrib for text in render(label=label).iter(f"{SVG}text")]
 
     assert [text.get("lengthAdjust") for text in shown] == ["spacingAndGlyphs"] * 2 + [None] * 2
@@ -190,7 +190,7 @@ def test_badge_response_is_cacheable_and_sandboxed():
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_badge_known_to_the_client_is_304():
+def test_badge_with_a_matching_etag_is_304():
     first = responses.render_cacheable(request(), "<svg/>", badge.HEADERS)
 
     again = responses.render_cacheable(

@@ -24,7 +24,7 @@ print(json.dumps([
 ]))
 """
 
-#: The routes without data of counters.
+#: The routes that return no counter data.
 OPEN = {"/", "/openapi.json"}
 
 
@@ -134,7 +134,7 @@ def test_shared_caches_keep_no_response_that_needs_credentials(readers, policies
 
 
 @pytest.mark.parametrize("allowed", settings.CALLERS)
-def test_callers_of_a_route_are_found_again(allowed):
+def test_callers_can_be_read_from_a_route(allowed):
     app = Chalice(app_name="test")
     authorizer = app.authorizer()(lambda request: request)
     app.route("/", **callers.restrict(allowed, authorizer))(lambda: None)

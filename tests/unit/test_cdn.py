@@ -104,7 +104,7 @@ def test_old_secret_is_accepted_until_the_new_one_is_sent(cloud):
 
 @pytest.mark.parametrize("step", ["api", "distribution", "api again"])
 def test_interrupted_first_deployment_finishes_when_repeated(cloud, step):
-    """Until the distribution exists, the API stays open: otherwise, nobody could increment meanwhile."""
+    """Until the distribution exists, the API stays open: otherwise, no client could increment in the meantime."""
     with pytest.raises(KeyboardInterrupt):
         cloud.deploy(dies_before=step)
     assert cloud.accepted == []
@@ -115,7 +115,7 @@ def test_interrupted_first_deployment_finishes_when_repeated(cloud, step):
 
 
 def test_deployment_is_refused_while_the_distribution_is_being_changed(cloud, monkeypatch):
-    """CloudFormation goes on after an interruption, and its outputs are still the old ones."""
+    """CloudFormation continues after an interruption, and the stack's outputs are still the old ones."""
     cloud.deploy()
     accepted = [*cloud.accepted]
 
@@ -129,7 +129,7 @@ def test_deployment_is_refused_while_the_distribution_is_being_changed(cloud, mo
     assert (cloud.steps, cloud.accepted) == ([], accepted)
 
 
-def test_own_secrets_leave_space_for_those_of_the_cdn(monkeypatch):
+def test_configured_secrets_leave_space_for_those_of_the_cdn(monkeypatch):
     monkeypatch.setattr(stages, "read_template_parameters", lambda _stage: {})
     digests = [hash_of(name) for name in "abc"]
 
@@ -193,7 +193,7 @@ def test_host_of_the_page_becomes_an_alias(cloud, monkeypatch):
 
 
 def test_bucket_behind_cloudfront_has_a_generated_name():
-    """CloudFront finds it by its name. So a bucket for Cloudflare keeps serving while the DNS record changes."""
+    """CloudFront needs no particular name, so a bucket for Cloudflare keeps serving while the DNS record changes."""
     hosts = [
         site_files.parse_bucket_host(a_stage(ALLOWED_ORIGIN="https://counter.example", CDN=name))
         for name in settings.CDNS

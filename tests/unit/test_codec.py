@@ -1,4 +1,4 @@
-"""Stored and sent formats: round trips, and the refusal of foreign data."""
+"""Stored and sent formats: round trips, and the refusal of malformed data."""
 
 import json
 
@@ -19,17 +19,17 @@ any_json = st.recursive(
 
 
 @given(events())
-def test_an_event_comes_back_from_the_log_as_it_was(event):
+def test_event_from_the_log_is_decoded_as_it_was(event):
     assert codec.decode_event(event.counter_id, codec.encode_event(event)) == event
 
 
 @given(events())
-def test_an_event_comes_back_from_the_stream_as_it_was(event):
+def test_event_from_the_stream_is_decoded_as_it_was(event):
     assert codec.decode_stream_record(stream_record(event)) == event
 
 
 @given(st.lists(events(), max_size=50))
-def test_events_come_back_from_messages_as_they_were_and_in_order(events):
+def test_events_from_messages_are_decoded_in_order_as_they_were(events):
     bodies = list(codec.encode_bodies(events))
 
     returned = [codec.decode_message(body) for body in bodies]
@@ -39,12 +39,12 @@ def test_events_come_back_from_messages_as_they_were_and_in_order(events):
 
 
 @given(st.lists(events(), max_size=50))
-def test_a_message_knows_the_ids_of_the_events_in_it(events):
+def test_message_lists_the_ids_of_its_events(events):
     for message in codec.encode_messages(events):
         assert message.event_ids == [event.event_id for event in codec.decode_message(message.body)[0]]
 
 
-def test_a_message_never_outgrows_the_queue():
+def test_message_never_exceeds_the_size_limit_of_the_queue():
     events = [an_event(counter_id="x" * 64, by=LARGEST_AMOUNT, recorded_at_ms=LATEST_MS) for _ in range(3000)]
 
     bodies = list(codec.encode_bodies(events))
@@ -54,11 +54,11 @@ def test_a_message_never_outgrows_the_queue():
     assert sum(len(codec.decode_message(body)[0]) for body in bodies) == 3000
 
 
-def test_no_events_make_no_message():
+def test_empty_list_of_events_gives_no_message():
     assert list(codec.encode_bodies([])) == []
 
 
-def test_the_stored_names_stay_as_they_are():
+def test_stored_names_of_an_increment_stay_the_same():
     event = Incremented("clicks", "01890a5d-ac96-774b-bcce-b302099a8057", 3, 1_700_000_000_123)
 
     assert codec.encode_event(event) == {
@@ -95,7 +95,7 @@ def test_stored_names_of_an_increment_by_a_caller_stay_the_same():
     ("name", "value"),
     [("by", 0), ("by", -1), ("version", 3), *(("who", value) for value in (None, "", " ", "x" * 301, "a\nb", 7))],
 )
-def test_increment_by_a_caller_with_a_wrong_field_is_invalid(name, value):
+def test_increment_by_a_caller_with_a_wrong_field_is_malformed(name, value):
     event = an_event_by_caller()
 
     with pytest.raises(NotUnderstoodError):
@@ -103,14 +103,14 @@ def test_increment_by_a_caller_with_a_wrong_field_is_invalid(name, value):
 
 
 def test_older_code_parks_an_increment_by_a_caller(monkeypatch):
-    """After the deployment of newer code, an operator sends the event back, and it is counted."""
+    """After newer code is deployed, an operator sends the event back, and it is counted."""
     event = an_event_by_caller()
     monkeypatch.delitem(codec._DECODERS, ("Incremented", 2))
 
     assert codec.decode_message(message_body(event)) == ([], ["unknown event type or version: 'Incremented' 2"])
 
 
-def test_the_stored_names_of_an_adjustment_stay_as_they_are():
+def test_stored_names_of_an_adjustment_stay_the_same():
     event = an_adjustment(event_id="01890a5d-ac96-774b-bcce-b302099a8057", by=-3, reason="a test", who="ann")
 
     assert codec.encode_event(event) == {
@@ -137,14 +137,14 @@ def test_the_stored_names_of_an_adjustment_stay_as_they_are():
         *((name, value) for name in ("reason", "who") for value in (None, "", "  ", "x" * 201, "a\nb", "a\u202eb", 7)),
     ],
 )
-def test_an_adjustment_with_a_wrong_field_is_not_understood(name, value):
+def test_adjustment_with_a_wrong_field_is_malformed(name, value):
     event = an_adjustment()
 
     with pytest.raises(NotUnderstoodError):
         codec.decode_event(event.counter_id, {**codec.encode_event(event), name: value})
 
 
-def test_a_message_of_the_longest_remarks_never_outgrows_the_queue():
+def test_message_with_the_longest_texts_never_exceeds_the_size_limit():
     events = [an_adjustment(reason="\U0001f600" * 200, who="\U0001f600" * 200) for _ in range(100)]
 
     bodies = list(codec.encode_bodies(events))
@@ -153,7 +153,7 @@ def test_a_message_of_the_longest_remarks_never_outgrows_the_queue():
     assert sum(len(codec.decode_message(body)[0]) for body in bodies) == 100
 
 
-def test_a_sharded_event_comes_back_with_its_counters_own_id():
+def test_event_of_a_part_is_decoded_with_the_id_of_its_counter():
     event = an_event()
     record = stream_record(event)
     record["dynamodb"]["NewImage"]["partition"] = {"S": "clicks#3"}
@@ -188,7 +188,7 @@ def test_a_sharded_event_comes_back_with_its_counters_own_id():
         ("partition", None),
     ],
 )
-def test_a_stream_record_with_a_wrong_field_is_not_understood(name, value):
+def test_stream_record_with_a_wrong_field_is_malformed(name, value):
     record = stream_record(an_event())
     image = record["dynamodb"]["NewImage"]
     if value is None:
@@ -212,7 +212,7 @@ def test_partition_with_an_unknown_suffix_belongs_to_no_counter(suffix):
 @pytest.mark.parametrize(
     "keys", [{"partition": {"S": "visits"}}, {"no": {"S": "such"}}, {"no": None}, ["partition"], None]
 )
-def test_a_stream_record_whose_keys_are_not_its_images_is_not_understood(keys):
+def test_stream_record_whose_keys_differ_from_its_image_is_malformed(keys):
     record = stream_record(an_event())
     record["dynamodb"]["Keys"] = keys
 
@@ -220,7 +220,7 @@ def test_a_stream_record_whose_keys_are_not_its_images_is_not_understood(keys):
         codec.decode_stream_record(record)
 
 
-def test_what_is_not_understood_is_shown_in_short_however_deep_it_is():
+def test_deeply_nested_malformed_value_is_shown_shortened():
     deep: list[object] = []
     for _ in range(5000):
         deep = [deep]
@@ -232,7 +232,7 @@ def test_what_is_not_understood_is_shown_in_short_however_deep_it_is():
 
 
 @pytest.mark.parametrize("name", ["MODIFY", "REMOVE"])
-def test_a_change_of_the_append_only_log_is_not_understood(name):
+def test_record_of_a_change_of_the_append_only_log_is_malformed(name):
     record = stream_record(an_event(), eventName=name)
 
     with pytest.raises(NotUnderstoodError, match=f"append-only, got {name}"):
@@ -240,14 +240,14 @@ def test_a_change_of_the_append_only_log_is_not_understood(name):
 
 
 @given(any_json)
-def test_whatever_a_stream_record_is_it_is_an_event_or_not_understood(thing):
+def test_arbitrary_stream_record_is_malformed(thing):
     for record in (thing, {"eventName": "INSERT", "dynamodb": thing}, stream_record(an_event(), dynamodb=thing)):
         with pytest.raises(NotUnderstoodError):
             codec.decode_stream_record(record)
 
 
 @given(any_json)
-def test_any_message_yields_its_good_events_and_reasons_for_the_others(thing):
+def test_message_gives_its_good_events_and_reasons_for_the_others(thing):
     good = an_event()
     (body,) = codec.encode_bodies([good])
     message = json.loads(body)
@@ -277,7 +277,7 @@ def test_any_message_yields_its_good_events_and_reasons_for_the_others(thing):
         message_body(an_event())[:-1],
     ],
 )
-def test_a_body_that_is_no_message_gives_a_reason_and_no_events(body):
+def test_body_that_is_not_a_message_gives_a_reason_and_no_events(body):
     events, reasons = codec.decode_message(body)
 
     assert events == []
@@ -285,28 +285,28 @@ def test_a_body_that_is_no_message_gives_a_reason_and_no_events(body):
 
 
 @pytest.mark.parametrize("again", ['"version":1', '"events":[]', '"later":1,"later":1'])
-def test_a_message_that_names_a_member_twice_says_nothing(again):
+def test_message_with_a_duplicate_member_gives_no_events(again):
     events, reasons = codec.decode_message(message_body(an_event())[:-1] + f",{again}}}")
 
     assert events == []
     assert reasons[0].startswith("the body has a duplicate member")
 
 
-def test_event_with_a_duplicate_member_is_invalid():
-    """Its neighbours are read."""
+def test_event_with_a_duplicate_member_is_malformed():
+    """The other events of the message are read."""
     twice, good = an_event(), an_event()
     body = message_body(twice, good).replace('"by":1', '"by":1,"by":1000', 1)
 
     assert codec.decode_message(body) == ([good], ["an event has a duplicate member: 'by'"])
 
 
-def test_a_field_that_a_later_writer_added_is_left_alone():
+def test_field_that_a_later_version_added_is_ignored():
     event = an_event()
 
     assert codec.decode_event(event.counter_id, {**codec.encode_event(event), "colour": "blue"}) == event
 
 
-def test_an_event_that_its_command_counts_is_told_from_the_record():
+def test_record_shows_whether_the_command_likely_counted_its_event():
     record = stream_record(an_event())
     at_once = stream_record(an_event())
     at_once["dynamodb"]["NewImage"]["likely_counted"] = {"BOOL": True}

@@ -1,4 +1,4 @@
-"""The modules that each function loads at a cold start, in a process of its own."""
+"""The modules that each function loads at a cold start, measured in a separate process."""
 
 import importlib
 import os
@@ -90,8 +90,8 @@ def test_function_loads_only_the_modules_it_uses(function, loaded):
 TOKENS = {"WRITERS": "jwt", "JWT_ISSUER": "https://login.example", "JWT_AUDIENCE": "counter"}
 
 
-def test_authorizer_loads_no_client_of_aws_and_asks_no_issuer():
-    """The issuer of this test does not exist: it is first asked for a token."""
+def test_authorizer_loads_no_aws_client_and_calls_no_issuer():
+    """The issuer in this test does not exist. The authorizer calls an issuer only when it verifies a token."""
     names = run_function("app.authorize", "print(*sys.modules)", **TOKENS)
 
     # `other programs` load botocore as well, because of the errors in `aws.session`.
@@ -99,7 +99,7 @@ def test_authorizer_loads_no_client_of_aws_and_asks_no_issuer():
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_other_functions_do_not_load_what_verifies_tokens(function):
+def test_other_functions_do_not_load_the_token_verification(function):
     names = run_function(function, "print(*sys.modules)", **TOKENS)
 
     assert not {"chalicelib.access.tokens", "jwt", "cryptography"} & set(names)
@@ -153,7 +153,7 @@ def test_other_functions_load_no_sql_module_if_sql_is_on(function):
         ("/reports/daily", OF_SQL - {"psycopg"}),
     ],
 )
-def test_api_loads_sql_modules_for_a_report_only(path, loaded):
+def test_api_loads_sql_modules_only_for_a_report(path, loaded):
     program = f"""
 from testkit.builders import api_event
 name = "{path}".removeprefix("/reports").strip("/")
@@ -187,7 +187,7 @@ print(sum(isinstance(thing, BaseClient) for thing in gc.get_objects()))
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_second_preparation_makes_no_other_client(function):
+def test_second_preparation_creates_no_client(function):
     cold_start.preload(function)
     clients = importlib.import_module(f"chalicelib.{FUNCTIONS[function][-1]}")
     before = clients.client()

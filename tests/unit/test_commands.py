@@ -1,4 +1,4 @@
-"""Commands: the event that each produces for a counter's state."""
+"""Test the event that each command produces for a counter's state."""
 
 import pytest
 
@@ -13,13 +13,13 @@ def an_adjust(**parts):
     return Adjust(**{"counter_id": "clicks", "idempotency_key": "k", "reason": "a test", "who": "ann", **parts})
 
 
-def test_an_increment_leads_to_an_event_of_its_amount():
+def test_increment_produces_an_event_with_its_amount():
     event = Increment("clicks", by=3).decide(event_id="an id", now_ms=1_234)
 
     assert event == Incremented("clicks", "an id", 3, 1_234)
 
 
-def test_increment_by_a_caller_leads_to_an_event_with_the_caller():
+def test_increment_by_a_caller_produces_an_event_with_the_caller():
     event = Increment("clicks", by=3, who="jwt ann").decide(event_id="an id", now_ms=1_234)
 
     assert event == IncrementedByCaller("clicks", "an id", 3, 1_234, "jwt ann")
@@ -43,7 +43,7 @@ def test_an_adjustment_adds_its_amount_or_the_difference(asked, value, by):
     assert event == Adjusted("clicks", "id", by, 5, "a test", "ann")
 
 
-def test_an_adjustment_to_the_present_value_leads_to_no_event():
+def test_adjustment_to_the_current_value_produces_no_event():
     assert commands.decide_adjustment(an_adjust(to=7), Counter("clicks", 7, 1, 0), "id", 5) is None
 
 
@@ -62,8 +62,8 @@ def test_an_amount_that_no_event_can_have_is_refused(asked, value):
 
 
 @pytest.mark.parametrize("sent_again", [{"by": -3}, {"by": -3, "who": "ben"}, {"to": 99}])
-def test_an_adjustment_sent_again_recognizes_its_event(sent_again):
-    """With `to`, another amount is no contradiction: the counter's value was another then."""
+def test_repeated_adjustment_recognizes_its_event(sent_again):
+    """With `to`, the event may have a different amount, because the counter had a different value then."""
     assert commands.is_result_of(an_adjust(**sent_again), an_adjustment(by=-3, reason="a test"))
 
 
@@ -76,5 +76,5 @@ def test_an_adjustment_sent_again_recognizes_its_event(sent_again):
         ({"by": 3}, an_event(by=3)),
     ],
 )
-def test_an_adjustment_denies_the_event_of_another_command(command, event):
+def test_adjustment_does_not_recognize_the_event_of_another_command(command, event):
     assert not commands.is_result_of(an_adjust(**command), event)

@@ -46,7 +46,7 @@ def test_units_of_counting_are_those_that_module_engine_measured():
             assert units.read == pytest.approx(row["read_units"], abs=0.002)
 
 
-def test_run_that_counts_counters_at_once_waits_for_a_few_of_them():
+def test_run_that_counts_counters_in_parallel_waits_in_few_rounds():
     apart = dataclasses.replace(NOTHING, requests=80, cpu_ms=20.0, at_once=8)
 
     setup = dataclasses.replace(SETUP, memory_mb={"small": 128, "whole": 1769}, wait_ms=10)
@@ -67,7 +67,7 @@ def test_run_that_counts_counters_at_once_waits_for_a_few_of_them():
         (Load(one_counter=False, window_s=1), 10, 2),
     ],
 )
-def test_batch_is_what_a_shard_gathers_in_a_window_and_fits(load, rate, events):
+def test_batch_has_the_events_of_a_window_up_to_its_maximum(load, rate, events):
     assert load.batch(rate, most=1000) == events
 
 
@@ -91,7 +91,7 @@ def test_part_is_charged_once_for_an_increment_or_for_its_batch():
     assert parts["gateway"] == pytest.approx(3.50 + 0.09)
     assert parts["functions"] == pytest.approx(0.20 * 1.002)
     assert parts["event log"] == pytest.approx(0.625)
-    # Two chunks sent, two received, one message deleted; and a quarter of a receive each second finds nothing.
+    # Two chunks sent, two received, one message deleted. In addition, one receive every four seconds finds nothing.
     assert parts["queue"] == pytest.approx((5 * 1000 + 250) * 0.40e-6)
     assert parts["counting"] == pytest.approx((50 * 0.625 + 8 * 0.125) / 1000)
     platform = len(costing.PLATFORM_LINES)
@@ -173,7 +173,7 @@ def test_alternative_sends_each_increment_and_receives_batches():
     assert by_one - by_ten == pytest.approx(900_000 * a_batch)
 
 
-def test_item_takes_a_thousand_write_units_a_second():
+def test_item_accepts_a_thousand_write_units_a_second():
     assert costing.fits_one_item(1, 1000)
     assert costing.fits_one_item(2, 500)
     assert not costing.fits_one_item(2, 501)
@@ -188,7 +188,7 @@ def test_hour_of_reads_costs_requests_units_transfer_and_lines():
     assert usd == pytest.approx(36_000 * a_read)
 
 
-def test_hour_of_all_functions_costs_their_memory():
+def test_hour_of_1000_busy_functions_costs_their_memory():
     assert abuse.price_functions(512) == pytest.approx(1000 * 0.5 * 3600 * 0.0000133334)
 
 
@@ -226,7 +226,7 @@ def test_viewers_behind_a_cdn_share_a_read_a_second_in_each_location():
     assert few == pytest.approx(210 * read_usd)
 
 
-def test_price_states_where_it_is_published_and_was_read():
+def test_price_states_its_publication_and_its_source():
     for price in vars(pricing).values():
         if isinstance(price, pricing.Price):
             assert price.published.startswith("https://aws.amazon.com/")

@@ -37,7 +37,7 @@ class Unreachable:
         raise ConnectionError
 
 
-def test_discard_that_fails_has_named_its_copy(tmp_path, monkeypatch, capsys):
+def test_failing_discard_names_its_copy(tmp_path, monkeypatch, capsys):
     letter = DeadLetter("a", "read-model", "queue", "not JSON", "the queue", "2026-01-31T00:00:00.000Z", 1, "{")
     messages: Any = {"read-model": Unreachable()}
     received = contextlib.nullcontext(ReceivedLetters([letter], messages))

@@ -1,4 +1,4 @@
-"""The embeddable client: one small module that is what its sources give, and runs in Node."""
+"""The embeddable client: one small module that is built from its sources and also runs in Node."""
 
 import gzip
 import http.server
@@ -21,14 +21,14 @@ TOOLS = PROJECT / ".local" / "embed" / "node_modules"
 
 @pytest.fixture(scope="module")
 def tools():
-    """Install the bundler, the minifiers and TypeScript, unless they are there."""
+    """Install the bundler, the minifiers and TypeScript, unless they are installed."""
     require_program("npm", "npm")
     subprocess.run([PROJECT / "scripts" / "setup-npm", "embed"], check=True)
     return TOOLS
 
 
 def test_embed_is_one_small_module_without_imports():
-    """The limits are for the file, as the site stores it, and as a CDN compresses it."""
+    """Limit the size of the file itself, as the site stores it with gzip, and as a CDN compresses it with Brotli."""
     program = "process.stdout.write(`${zlib.brotliCompressSync(fs.readFileSync(process.argv[1])).length}`)"
     command = [require_program("node", "nodejs"), "--eval", program, "--", str(EMBED)]
     text = EMBED.read_text(encoding="utf-8")
@@ -40,7 +40,7 @@ def test_embed_is_one_small_module_without_imports():
     assert int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) <= 4_096
 
 
-def test_embed_is_what_its_sources_give(tools, tmp_path):
+def test_embed_is_up_to_date_with_its_sources(tools, tmp_path):
     bundle = tmp_path / "embed.js"
 
     subprocess.run([require_program("node", "nodejs"), PROJECT / "scripts" / "embed" / "build.mjs", bundle], check=True)
@@ -48,8 +48,8 @@ def test_embed_is_what_its_sources_give(tools, tmp_path):
     assert bundle.read_text() == EMBED.read_text(), "run make embed"
 
 
-def test_types_accept_the_documented_uses_only(tools, tmp_path):
-    """The compiler also reads the declarations without skipping them, and without the DOM's types as in Node."""
+def test_types_accept_only_the_documented_uses(tools, tmp_path):
+    """Compile also without skipping the declarations, and without the DOM's types, as in Node."""
     library = """
         import { counter, type WatchedState } from "./embed.js";
         const likes = counter("https://api.example/api", "likes");
@@ -142,7 +142,7 @@ def test_library_in_node_retries_and_lets_the_process_end():
     assert len(set(api.keys)) == 1
 
 
-def test_subscriber_that_throws_stops_no_other():
+def test_subscriber_that_throws_does_not_stop_others():
     """Its error is reported, and the increment is neither lost nor rejected."""
     program = f"""
         const {{ counter }} = await import({json.dumps(str(EMBED))});

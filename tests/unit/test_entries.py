@@ -1,4 +1,4 @@
-"""The encodings of entries: golden bytes, round trips, and the refusal of damage."""
+"""The encodings of entries: golden bytes, round trips, and the refusal of damaged data."""
 
 import uuid
 
@@ -62,7 +62,7 @@ def test_an_archive_page_has_its_golden_bytes():
     assert decode_page(stored) == page
 
 
-def test_a_page_without_entries_is_its_format_alone():
+def test_page_without_entries_has_only_its_format_byte():
     assert encode_page(()) == b"\x01"
     assert decode_page(b"\x01") == ()
 
@@ -125,7 +125,7 @@ def test_a_damaged_recent_entry_is_refused(stored, reason):
         decode_entry(stored)
 
 
-#: Pages by hand: a varint of time, an id, a varint of the amount.
+#: Handwritten pages: a varint for the time, an id, and a varint for the amount.
 FIRST = b"\x05" + ID + b"\x02"
 
 
@@ -169,15 +169,15 @@ def test_an_archive_page_cut_inside_an_entry_is_refused(page, data):
         decode_page(stored[:cut])
 
 
-def test_a_page_can_hold_a_forged_copy_of_an_entry_with_another_amount():
-    """It is counted as it says, `verify` names it, and it must not damage the page."""
+def test_page_can_contain_a_forged_copy_with_another_amount():
+    """The copy is counted with its own amount, and `verify` reports it. It must not damage the page."""
     entries = (Entry(5, ID, 1), Entry(5, ID, 2))
 
     assert decode_page(encode_page(entries)) == entries
 
 
 def near(stored: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
-    """Bytes with up to two bytes of them changed, removed or added: many of them can be decoded."""
+    """Draw variants of stored bytes with up to two bytes changed, removed or added. Many variants can be decoded."""
     change = st.tuples(st.integers(0, 2**16), st.sampled_from(["change", "remove", "add"]), st.integers(0, 255))
 
     def changed(original: bytes, changes: list[tuple[int, str, int]]) -> bytes:
@@ -191,7 +191,7 @@ def near(stored: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 
 @given(near(entries.map(encode_entry)) | st.binary(min_size=20, max_size=30))
-def test_a_recent_entry_has_one_encoding_only(stored):
+def test_recent_entry_has_only_one_encoding(stored):
     try:
         decoded = decode_entry(stored)
     except DamagedError:
@@ -200,7 +200,7 @@ def test_a_recent_entry_has_one_encoding_only(stored):
 
 
 @given(near(pages.map(encode_page)) | st.binary(max_size=80).map(lambda rest: b"\x01" + rest))
-def test_an_archive_page_has_one_encoding_only(stored):
+def test_archive_page_has_only_one_encoding(stored):
     try:
         decoded = decode_page(stored)
     except DamagedError:

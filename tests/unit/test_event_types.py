@@ -1,4 +1,4 @@
-"""Event types: what derives from the declaration of a type."""
+"""Test everything that derives from the declaration of an event type."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from chalicelib.extras.sql import schema
 
 PROJECT = Path(__file__).parent.parent.parent
 
-#: Declare another type before other modules load, and print what they derive from it.
+#: A program that declares another type before other modules load, and prints what they derive from it.
 PROGRAM = """
 import json
 from dataclasses import dataclass
@@ -103,8 +103,8 @@ print(json.dumps({
 """
 
 
-def test_further_type_is_known_everywhere():
-    """Codec, log attributes, public body, OpenAPI schema, SQL row and strategy derive from its declaration."""
+def test_new_type_is_supported_everywhere():
+    """Codec, log attributes, public body, OpenAPI schema, SQL row and strategy derive from the type's declaration."""
     finished = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=PROJECT,
@@ -180,7 +180,7 @@ def test_type_whose_fields_could_not_be_stored_is_refused(monkeypatch, annotatio
 
 
 def test_types_agree_on_the_fields_that_they_share():
-    """A field of one name has one type in the log, and no field hides an attribute that every event has."""
+    """Fields with the same name have the same type in the log, and no field hides an attribute of every event."""
     kinds = {(rule.name, rule.value_type) for event_type in TYPES.values() for rule in event_type.rules.values()}
 
     assert len(kinds) == len(dict(kinds))
@@ -189,7 +189,7 @@ def test_types_agree_on_the_fields_that_they_share():
 
 @pytest.mark.parametrize("event_type", TYPES.values())
 def test_type_fits_a_message_and_the_sql_read_model(event_type):
-    """One more event of any type fits into a message. A character takes up to 12 bytes in JSON."""
+    """A message that is not full has space for another event of any type. A character takes up to 12 bytes in JSON."""
     texts = [rule.longest for rule in event_type.rules.values() if isinstance(rule, Text)]
 
     assert 12 * sum(texts) + 1024 < 192 * 1024 - codec.MESSAGE_BYTES

@@ -1,4 +1,4 @@
-"""Events: validity, equality of content, and the part of each."""
+"""Events: their validity, the equality of their content, and their parts."""
 
 import collections
 import uuid
@@ -77,7 +77,7 @@ def test_any_other_reason_is_invalid(text):
         (-LARGEST_AMOUNT - 1, False),
     ],
 )
-def test_an_adjustment_has_any_amount_that_json_keeps_but_zero(by, is_valid):
+def test_adjustment_may_have_any_exact_json_integer_except_zero(by, is_valid):
     assert events.is_valid_adjustment(by) is is_valid
 
 
@@ -142,7 +142,7 @@ def test_an_increment_and_an_adjustment_differ_in_content():
 
 
 @given(st.uuids().map(str), st.integers(1, MAX_PARTS))
-def test_a_part_exists_and_follows_from_the_event_id_alone(event_id, parts):
+def test_part_exists_and_depends_only_on_the_event_id(event_id, parts):
     part = events.choose_part(event_id, parts)
 
     assert 0 <= part < parts
@@ -157,7 +157,7 @@ def test_parts_get_events_in_equal_shares():
 
 
 def test_a_part_of_a_given_event_never_changes():
-    """Where an event was counted must be found again by every later version."""
+    """Every later version must find the part in which an event was counted."""
     event_id = "01890a5d-ac96-774b-bcce-b302099a8057"
 
     assert [events.choose_part(event_id, parts) for parts in (1, 2, 3, 4, 64)] == [0, 1, 1, 3, 23]

@@ -32,7 +32,7 @@ def copy_of(figures: Any) -> Any:
 
 
 def data_of(svg: str) -> Any:
-    """Return the plotted points, which a plot's description holds."""
+    """Return the plotted points, which the plot's description contains."""
     (description,) = ET.fromstring(svg).iter("{http://purl.org/dc/elements/1.1/}description")
     return json.loads(description.text or "")
 
@@ -126,7 +126,7 @@ def test_cost_of_an_increment_is_the_sum_of_its_parts_or_unknown():
     assert results.increment_cost({"cells": rows}, "a", 100, 1, "requests") is None
 
 
-def test_goal_of_units_is_missed_if_messages_in_any_order_take_more(figures):
+def test_goal_of_units_is_missed_if_any_order_of_messages_costs_more(figures):
     changed = copy_of(figures["request_costs"]["raw"])
     (row,) = [row for row in changed["orders"] if (row["order"], row["events"]) == (scope.IN_PAIRS, 100)]
     row["write_units"] += 0.1
@@ -148,7 +148,7 @@ def test_cpu_ratio_is_the_median_of_its_rounds():
     assert results.cpu_ratio(raw(4, 1, 2, 3), "command", "it") == 2.5
 
 
-def test_section_measured_again_replaces_itself_alone(tmp_path: Path):
+def test_section_measured_again_replaces_only_itself(tmp_path: Path):
     store.write(tmp_path, "ops_commands", [{"events": size, "a_second": 1} for size in (10, 1000)], {})
     store.write(tmp_path, "faults", 1, {})
 
@@ -161,7 +161,7 @@ def test_section_measured_again_replaces_itself_alone(tmp_path: Path):
     }
 
 
-def test_plot_is_the_same_each_time_and_leaves_out_what_is_not_positive():
+def test_plot_is_reproducible_and_omits_values_that_are_not_positive():
     series: dict[str, Any] = {"flat": [(1, 1), (10, 1)], "falls <fast>": [(1, 10), (100, 0.1)], "`absent`": [(1, 0)]}
 
     svg = plots.draw_lines("Units", "events", "units", series)

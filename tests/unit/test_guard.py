@@ -122,13 +122,13 @@ def test_every_client_may_read_an_object_but_sends_no_query(call, application, m
 
 
 @pytest.mark.parametrize("host", ["localhost:4566", "LOCALHOST:4566", "127.0.0.1:4566"])
-def test_program_that_signs_is_passed_on_with_its_whole_body(call, application, host):
+def test_signed_request_is_passed_on_with_its_whole_body(call, application, host):
     assert call("POST", "/", SIGNATURE | FORM, host=host, chunks=(b"Action=", b"ListStacks")) == (200, "")
     assert application.bodies == [b"Action=ListStacks"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:80", "LOCALHOST"])
-def test_clients_leave_out_the_default_port(application, host):
+def test_host_without_the_default_port_is_accepted(application, host):
     """With AWS_PORT=80, SDKs send no port."""
     unknown = {"is_bucket": lambda _name: False, "is_distribution": lambda _domain: False}
     guard = Guard(application, 80, is_authentic=lambda _scope, _body: False, **unknown)
@@ -162,7 +162,7 @@ def test_every_client_may_call_a_distribution_by_its_domain(call, application, p
         (DISTRIBUTION, "/2015-03-31/functions/"),
     ],
 )
-def test_distribution_leads_to_pages_and_the_api_only(call, application, host, path):
+def test_distribution_leads_only_to_pages_and_the_api(call, application, host, path):
     assert call("POST", path, SIGNATURE, host=host) == (403, "Host must be 127.0.0.1:4566 or localhost:4566.")
     assert application.scopes == []
 
@@ -205,7 +205,7 @@ def test_web_page_reaches_nothing_else(call, application, method, path, headers)
     [{}, FORM, {"content-type": "application/x-amz-json-1.0"}, {"authorization": "AWS4-HMAC-SHA256 Credential=test/"}],
 )
 @pytest.mark.parametrize(("method", "path"), [("POST", "/"), ("GET", "/"), ("PUT", OBJECT), ("GET", "/health")])
-def test_request_without_a_valid_signature_is_refused_with_the_way_out(call, application, method, path, headers):
+def test_request_without_a_valid_signature_is_refused_with_advice(call, application, method, path, headers):
     status, message = call(method, path, headers)
 
     assert (status, application.scopes) == (403, [])

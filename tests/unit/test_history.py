@@ -64,13 +64,13 @@ def test_a_span_includes_its_start_and_excludes_its_end():
     ("first", "end", "touched"),
     [(0, 60, 1), (0, 61, 2), (59, 60, 1), (59, 61, 2), (60, 120, 1), (61, 119, 1), (60, 60, 0), (120, 60, 0)],
 )
-def test_a_span_touches_each_step_of_which_it_has_a_second(first, end, touched):
+def test_span_touches_each_step_that_shares_a_second_with_it(first, end, touched):
     assert Span(first, end, 60).steps == touched
 
 
 @given(st.integers(0, 10**7), spans)
 def test_an_acceptable_end_needs_no_later_page(reached_ms, span):
-    """All that is before the end was read; only the first second of the span is always accepted."""
+    """Everything before the end was read, except that the first second of the span is always accepted."""
     end = history.acceptable_end(reached_ms, span)
 
     assert end * 1000 <= reached_ms or end == span.first + 1
@@ -83,7 +83,7 @@ def test_an_acceptable_end_is_at_a_step_if_one_was_read(step_s, end):
 
 
 def test_positions_order_events_as_entries_are_ordered():
-    """Or a cursor would skip events of one millisecond."""
+    """Otherwise, a cursor would skip events of one millisecond."""
     events = [
         an_event(recorded_at_ms=ms, event_id=f"{number:08x}-0000-7000-8000-{number * 7 % 5:012x}")
         for ms in (5, 6)

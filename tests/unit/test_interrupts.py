@@ -23,7 +23,7 @@ except KeyboardInterrupt:
     print("cleaned up")
 """
 
-#: Runs a local system in a folder, which receives a signal twice as soon as it is ready.
+#: A program that runs a local system in a folder, and receives a signal twice as soon as the system is ready.
 LOCAL_SYSTEM = """
 import contextlib, pathlib, signal, sys
 from ops.local import stack
@@ -45,7 +45,7 @@ stack.run(stack.LocalSystem(pathlib.Path(sys.argv[2]), 1, 2))
 
 @pytest.fixture(autouse=True)
 def heed_hangup():
-    """Let the programs receive SIGHUP, also if the tests run under nohup, whose children ignore it."""
+    """Let the programs receive SIGHUP, even if the tests run under nohup, whose children ignore it."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)

@@ -107,7 +107,7 @@ def test_load_waits_a_minute_at_most_for_an_idle_machine(monkeypatch, each_secon
     assert len(used) == looks + 1
 
 
-def test_shares_are_of_all_lags_together():
+def test_shares_are_computed_from_the_sum_of_all_lags():
     summed = latency.summarize([Parts(0.1, 0, 0, 0, 0.1), Parts(0.1, 0, 0.5, 0, 0.2)])
 
     assert summed["shares"] == {

@@ -1,4 +1,4 @@
-"""Which counters exist: the pure rule."""
+"""Test the pure rule for which counters exist."""
 
 import itertools
 
@@ -15,7 +15,7 @@ ENTRIES = st.text("ab.-*", min_size=1, max_size=6)
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Match by definition: each `*` stands for some text."""
+    """Match by definition: each `*` stands for any text."""
     if not pattern:
         return not name
     if pattern[0] == "*":

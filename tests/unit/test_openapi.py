@@ -19,7 +19,7 @@ from ops.openapi import document, operations
 from testkit.builders import api_event
 from tests.unit.test_requests import received, request
 
-#: As a client reads it.
+#: The document as a client reads it.
 DOCUMENT = json.loads(openapi.render_document(settings.read({"STAGE": "dev"})))
 OPERATIONS = [
     (method, path, operation) for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()
@@ -68,8 +68,8 @@ def test_document_is_valid_openapi():
     assert [str(error) for error in OpenAPIV31SpecValidator(DOCUMENT).iter_errors()] == []
 
 
-def test_document_describes_every_route_and_no_other():
-    """Each operation has the name of its view; that of HEAD has a prefix."""
+def test_document_describes_exactly_the_routes():
+    """Each operation has the name of its view, with a prefix for HEAD."""
     declared = {
         (method.lower(), path, f"head_{route.view_name}" if method == "HEAD" else route.view_name)
         for path, methods in app.app.routes.items()
@@ -101,7 +101,7 @@ def test_examples_match_their_schemas(place, schema, examples):
     assert [validate(schema, example) for example in examples] == [[]] * len(examples)
 
 
-def test_document_describes_every_problem_type_and_no_other():
+def test_document_describes_exactly_the_problem_types():
     known = {*problem_types(), *(gateway.problem for gateway in GATEWAY_PROBLEMS.values())}
 
     described = {

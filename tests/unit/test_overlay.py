@@ -158,7 +158,7 @@ def test_cost_of_abuse_follows_from_the_limits_that_are_deployed():
     assert f"| histories | {abuses['histories']:.2f} | `EXPENSIVE_READS_PER_S` = {history_rate:,}, " in page
 
 
-def test_cost_of_strangers_follows_from_the_limits_and_prices():
+def test_cost_of_requests_by_strangers_follows_from_limits_and_prices():
     """The page has the rows. A refusal costs less than an increment. The firewall's inspection is included."""
     costs = deployed.read_costs()
     usd = abuse.price_increments_of_strangers(costs)
@@ -195,7 +195,7 @@ def test_firewall_limits_each_address_and_protects_the_stage():
     [(None, "10"), ("11", "10"), ("5", "1")],
 )
 def test_reserved_concurrency_below_projectors_is_refused(projectors, reserved):
-    """Lambda would throttle the queue's pollers, and messages would run out of deliveries."""
+    """Lambda would throttle the queue's pollers, and messages would reach their maximum number of deliveries."""
     variables = {"STAGE": "dev", "RESERVED_PROJECT": reserved, **({"PROJECTORS": projectors} if projectors else {})}
 
     with pytest.raises(SettingsError, match="RESERVED_PROJECT"):
@@ -246,7 +246,7 @@ def test_concurrency_of_the_api_is_reserved():
 
 
 def test_template_without_rest_api_keeps_everything_else():
-    """`FRONT_SECRETS` would not protect it."""
+    """`FRONT_SECRETS` would not protect a REST API."""
     names = {"Resources": ["APIHandler", "HttpAPI"], "Outputs": ["HttpAPIUrl"]}
     of_rest_api = {"Resources": ["RestAPI", "APIHandlerInvokePermission"], "Outputs": ["RestAPIId", "EndpointURL"]}
     template = {part: dict.fromkeys([*names[part], *of_rest_api[part]], "…") for part in names}

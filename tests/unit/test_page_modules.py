@@ -1,4 +1,4 @@
-"""Modules of the page in Node, where browsers' functions fail as they rarely do in a browser."""
+"""Modules of the page in Node, with failures of browser functions that are rare in a browser."""
 
 import json
 import shutil
@@ -66,7 +66,7 @@ def test_worker_without_a_readable_cache_asks_the_network(evaluate):
 
 
 @pytest.mark.parametrize(("status", "body"), [(503, "null"), (200, "null"), (200, "{}"), (200, '"signed in"')])
-def test_response_that_is_not_of_the_api_loses_no_click(evaluate, status, body):
+def test_response_that_is_not_from_the_api_loses_no_click(evaluate, status, body):
     """A gateway or a captive portal may respond with any JSON."""
     program = f"""
         const {{ makeApi }} = await import(`${{web}}/client/api.js`);
@@ -107,7 +107,7 @@ FINAL = {
 
 
 def test_problem_drops_a_click_only_if_it_is_final(evaluate):
-    """Cover each problem of the API and its gateway. The service or the operator can mend the other ones."""
+    """Cover each problem of the API and its gateway. The service or the operator can solve the others."""
     own = [each.problem for each in vars(errors).values() if isinstance(each, type) and issubclass(each, CounterError)]
     problems = {problem.name: problem for problem in [*own, *(each.problem for each in GATEWAY_PROBLEMS.values())]}
     answers = {name: [each.status or 400, describe_problem(each, "Because.")] for name, each in problems.items()}
@@ -129,7 +129,7 @@ def test_problem_drops_a_click_only_if_it_is_final(evaluate):
     ("seconds", "expected_ms"),
     [("7", 7_000), ("0", 0), ("-60", 0), ("86400", 3_600_000), ("soon", 0), ("Sat, 31 Jan 2026 12:00:00 GMT", 0)],
 )
-def test_retry_waits_for_the_seconds_that_make_sense(evaluate, seconds, expected_ms):
+def test_retry_waits_only_for_a_plausible_number_of_seconds(evaluate, seconds, expected_ms):
     """With a negative time, retries would follow each other without a pause."""
     program = f"""
         const {{ makeApi }} = await import(`${{web}}/client/api.js`);
@@ -142,7 +142,7 @@ def test_retry_waits_for_the_seconds_that_make_sense(evaluate, seconds, expected
 
 
 @pytest.mark.parametrize("body", ["null", "{}"])
-def test_response_that_is_not_of_the_api_is_no_state(evaluate, body):
+def test_malformed_response_is_unavailable_and_sets_no_state(evaluate, body):
     program = f"""
         globalThis.fetch = async () => new Response({json.dumps(body)});
         const {{ makeApi, UnavailableError }} = await import(`${{web}}/client/api.js`);
@@ -171,7 +171,7 @@ def test_visitor_who_counts_once_ever_is_not_counted_again_today(evaluate):
     assert evaluate(program) == "false,false,true,true\n"
 
 
-#: A CDN of one location before an API of one counter. `now` is the time, in seconds; `requests` reached the API.
+#: A CDN with one location, in front of an API with one counter. `now` is in seconds; `requests` reached the API.
 CDN = f"""
     const {{ makeApi }} = await import(`${{web}}/client/api.js`);
     const {{ addEarlyRead, makeCounter }} = await import(`${{web}}/client/counter.js`);
@@ -239,7 +239,7 @@ def test_cached_state_older_than_the_shown_one_is_not_shown(evaluate):
     assert evaluate(CDN + program) == "[ 2, 2, 1 ] [ '', '/cached', '', '', '/cached', '' ]\n"
 
 
-def test_pending_click_is_looked_for_in_the_counter_itself(evaluate):
+def test_viewer_with_a_pending_click_reads_the_uncached_counter(evaluate):
     program = """
         const viewer = makeViewer();
         await viewer.refresh();
@@ -251,7 +251,7 @@ def test_pending_click_is_looked_for_in_the_counter_itself(evaluate):
 
 
 @pytest.mark.parametrize("fault", ["{ status: 404 }", "{ status: 403 }", '"offline"', "{ status: 502 }"])
-def test_counter_is_read_itself_if_only_cached_reads_fail(evaluate, fault):
+def test_uncached_counter_is_read_if_only_cached_reads_fail(evaluate, fault):
     """The CDN may refuse the path."""
     program = f"""
         const viewer = makeViewer();

@@ -24,7 +24,7 @@ def test_partition_names_the_part_only_with_shards(shards, expected):
 
 
 @pytest.mark.parametrize("partition", ["clicks#4", "clicks", "clicks#03", "clicks#", "#1", "a b#1"])
-def test_partition_of_no_part_of_this_stage_is_not_parsed(partition):
+def test_partition_that_is_not_a_part_of_this_stage_is_not_parsed(partition):
     with environment(SHARDS="4"):
         assert partitions.parse_partition(partition) is None
         assert partitions.parse_partition("clicks#2") == PartKey("clicks", 2)

@@ -1,4 +1,4 @@
-"""Segments that are read at the same time: if one fails, the others are not read to their end."""
+"""Test segments that are read in parallel: if one fails, reading the others stops."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The state of a part at a time, from its item and its archive pages, by both ways."""
+"""Test the past state of a part, computed from its item and its archive pages, in both ways."""
 
 import pytest
 from hypothesis import given
@@ -10,13 +10,13 @@ from chalicelib.domain.counter import NOTHING_ARCHIVED, Part, PartKey
 from chalicelib.domain.entries import Entry
 from chalicelib.domain.past import PastPart
 
-#: Few times, so that many entries share a millisecond and lie at the ends of pages.
+#: Few times, so that many entries share a millisecond or are at the end of a page.
 TIMES = st.integers(0, 30)
 
 
 @st.composite
 def parts(draw):
-    """Draw a part and its pages. A page ends at any time, also at one without entries, and may be empty."""
+    """Draw a part and its pages. A page may be empty, and may end at a time without entries."""
     drawn = draw(st.lists(st.tuples(TIMES, st.integers(-5, 5).filter(bool)), max_size=40))
     entries = sorted(Entry(ms, number.to_bytes(16, "big"), amount) for number, (ms, amount) in enumerate(drawn))
     ends = sorted(draw(st.sets(TIMES, max_size=6)))
@@ -31,7 +31,7 @@ def parts(draw):
 
 
 def read_pages(part, pages, choose_way):
-    """Read pages by the way that `choose_way` returns, until the state is known. Return the numbers read by each."""
+    """Read pages in the way that `choose_way` returns, until the state is known. Return the number read in each way."""
     subtracted = added = 0
     while not part.is_known:
         if choose_way():
@@ -44,13 +44,13 @@ def read_pages(part, pages, choose_way):
 
 
 def fold(entries, at_ms):
-    """Return the value and version at a time."""
+    """Return the value and version as of `at_ms`."""
     amounts = [entry.amount for entry in entries if entry.recorded_at_ms <= at_ms]
     return sum(amounts), len(amounts)
 
 
 @given(parts(), st.integers(-1, 31), st.data())
-def test_state_at_a_time_is_the_fold_of_its_events_by_any_way(drawn, at_ms, data):
+def test_past_state_is_the_fold_of_its_events_in_both_ways(drawn, at_ms, data):
     stored, pages, entries = drawn
     part = PastPart(stored, at_ms)
 
@@ -60,7 +60,7 @@ def test_state_at_a_time_is_the_fold_of_its_events_by_any_way(drawn, at_ms, data
 
 
 @given(parts(), st.integers(-1, 31))
-def test_ways_in_turn_read_at_most_twice_the_shorter_way(drawn, at_ms):
+def test_alternating_ways_read_at_most_twice_the_shorter_way(drawn, at_ms):
     stored, pages, _ = drawn
     lengths = [sum(read_pages(PastPart(stored, at_ms), pages, lambda way=way: way)) for way in (True, False)]
     turns = iter([True, False] * len(pages))

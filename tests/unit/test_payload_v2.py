@@ -71,7 +71,7 @@ def test_path_selects_the_route_of_chalices_table(path, host):
 
 @pytest.mark.parametrize("sent", ["a%20b", "%61", "%2561", "%C3%A4", "a%3Fb", "%", "api"])
 def test_path_is_encoded_as_the_client_sent_it(sent):
-    """An HTTP API decodes all but %25."""
+    """An HTTP API decodes everything except %25."""
     decoded = unquote(sent.replace("%25", "%2525")) if sent != "%" else sent
 
     assert echoed(f"/counters/{sent}/events/b")["path"]["counter_id"] == sent
@@ -100,7 +100,7 @@ def test_unknown_path_is_a_404_that_pages_can_read(path):
 
 
 @pytest.mark.parametrize("path", ["", "/", "//", "/api", "/api/"])
-def test_root_is_the_root_of_either_folder(path):
+def test_root_has_the_same_response_with_and_without_the_api_folder(path):
     assert serve(path)["statusCode"] == 200
 
 
@@ -192,7 +192,7 @@ def test_refused_request_reaches_no_route(monkeypatch):
 
 
 def test_event_of_a_rest_api_is_passed_on_as_it_is():
-    """The secret of the CDN concerns the other fronts only."""
+    """The secret of the CDN applies only to the other fronts."""
     digest = hashlib.sha256(b"secret").hexdigest()
     none = ("multiValueQueryStringParameters", "pathParameters", "body", "isBase64Encoded", "stageVariables")
     context = {"resourcePath": "/large", "httpMethod": "GET"}
@@ -204,7 +204,7 @@ def test_event_of_a_rest_api_is_passed_on_as_it_is():
 
 
 def test_payload_format_1_0_of_an_http_api_is_an_error():
-    """It has no `resourcePath` that is a route."""
+    """Such an event has no `resourcePath`, which names the route."""
     event = {"version": "1.0", "path": "/large", "headers": {}, "requestContext": {"httpMethod": "GET"}}
 
     response = payload_v2.serve(app, STAGE, event, None)

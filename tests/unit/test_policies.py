@@ -67,7 +67,7 @@ def test_policy_allows_exactly_the_needed_actions_on_named_resources(who):
 CLUSTER = "abc123.dsql.eu-west-1.on.aws/postgres"
 
 
-#: What it takes to connect to each kind of database.
+#: The permissions to connect to each kind of database.
 CONNECTING = [
     ("sqlite:////some/file", {}),
     ("postgresql+psycopg://counter@host/counter", {}),
@@ -94,7 +94,7 @@ def test_sql_adds_a_function_that_publish_sends_to(sql_url, connecting):
 
 
 @pytest.mark.parametrize("who", CONNECT)
-def test_connections_are_allowed_to_the_configured_cluster_only(who, tmp_path):
+def test_connections_are_allowed_only_to_the_configured_cluster(who, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"stages": {STAGE: {}}}), encoding="utf-8")
     urls = {
         "sql_url": "auroradsql+psycopg://admin@writer.dsql.eu-west-1.on.aws/postgres",
@@ -181,7 +181,7 @@ def test_malformed_sql_owner_url_is_refused_without_its_password(monkeypatch, ow
     assert "secret" not in str(refused.value)
 
 
-def test_sql_owner_url_may_hold_a_password(monkeypatch):
+def test_sql_owner_url_may_contain_a_password(monkeypatch):
     with_sql = settings.read({"STAGE": STAGE, "SQL_URL": "postgresql+psycopg://counter@host/counter"})
     owner_url = "postgresql+psycopg://admin:se:cr/et@[::1]:5432/counter"
     monkeypatch.setenv("SQL_OWNER_URL", owner_url)
@@ -199,7 +199,7 @@ def test_no_policy_allows_updating_or_deleting_an_event(who):
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_stage_with_anothers_prefix_has_none_of_its_resources(who):
+def test_stage_has_no_permissions_on_a_stage_with_a_longer_name(who):
     others = [arn(resource, f"{STAGE}-two") for resource in (*TABLES, *QUEUES)]
 
     assert not granted(of(who, STAGE)).keys() & set(others)

@@ -75,7 +75,7 @@ def invoke(work, **options):
         (click.exceptions.Exit(1), 1, ""),
     ],
 )
-def test_expected_error_is_one_line_and_has_its_exit_status(error, status, line):
+def test_expected_error_prints_one_line_and_has_its_exit_status(error, status, line):
     def work():
         raise error
 
@@ -85,7 +85,7 @@ def test_expected_error_is_one_line_and_has_its_exit_status(error, status, line)
     assert result.stderr.startswith(line)
 
 
-def test_bug_has_a_traceback_and_a_status_of_its_own():
+def test_bug_prints_a_traceback_and_has_a_separate_status():
     result = invoke(lambda: int("many"))
 
     assert result.exit_code == 70
@@ -96,7 +96,7 @@ def test_bug_has_a_traceback_and_a_status_of_its_own():
 @pytest.mark.parametrize(
     ("name", "value"), [("AWS_ENDPOINT_URL", "here"), ("AWS_MAX_ATTEMPTS", "many"), ("AWS_DEFAULT_REGION", "a b")]
 )
-def test_malformed_aws_setting_is_one_line(monkeypatch, name, value):
+def test_malformed_aws_setting_prints_one_line(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
 
     result = invoke(lambda: boto3.Session().client("sqs"))
@@ -145,7 +145,7 @@ def test_interrupted_confirmation_exits_with_130():
     assert "Error: Interrupted." in result.stderr
 
 
-def test_interruption_after_the_work_advises_no_second_run(monkeypatch):
+def test_interruption_after_the_work_does_not_advise_a_second_run(monkeypatch):
     """Another run of `adjust` without its key would record a second adjustment."""
 
     def interrupt(*_, **__):

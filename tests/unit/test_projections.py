@@ -44,7 +44,7 @@ DAYS = Projection(
 
 @pytest.fixture
 def with_days(monkeypatch):
-    """Return the settings of a stage with a further projection."""
+    """Return the settings of a stage with an additional projection."""
     monkeypatch.setattr(settings, "PROJECTIONS", (*PROJECTIONS, DAYS))
     return replace(settings.read({"STAGE": STAGE}), switches=frozenset({"DAYS"}))
 
@@ -76,7 +76,7 @@ def test_route_of_a_projection_that_is_off_is_not_found(monkeypatch):
     assert "counter" in index["links"]
 
 
-def test_package_of_a_projection_that_is_off_is_no_feature():
+def test_package_of_a_projection_that_is_off_is_not_a_feature():
     """The SQL projection, `extras.sql.read_model`, is off here."""
     assert not features.has("sql")
 
@@ -186,7 +186,7 @@ def test_declaration_that_would_collide_or_be_ignored_is_refused(change):
 
 
 def test_template_of_a_projection_has_its_tables_and_is_valid(tmp_path):
-    """Its size does not depend on the number of projections: each has a stack of its own."""
+    """The size of a template does not depend on the number of projections, because each has a separate stack."""
     body = template.render_projection(DAYS)
 
     assert yaml_parse(body)["Resources"]["DaysTable"]["Properties"] == {

@@ -17,10 +17,10 @@ from tests.permissions import NEEDED
 
 TEMPLATE = (PROJECT / "infrastructure" / "template.yaml").read_text(encoding="utf-8")
 
-#: The metrics that the documents list. Each further projection has those of SQL, with a prefix of its own.
+#: The metrics that the documents list. Each additional projection has the metrics of SQL, with a different prefix.
 METRICS = telemetry.list_metrics([READ_MODEL, SQL])
 
-#: With the template of an optional projection.
+#: The stage's template and the template of an optional projection.
 TEMPLATES = TEMPLATE + (PROJECT / "infrastructure" / "projection.yaml").read_text(encoding="utf-8")
 
 

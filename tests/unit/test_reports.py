@@ -37,7 +37,7 @@ CELLS = {
 
 
 def asked(name, **query):
-    """`from_` stands for `from`; lists for what is given more than once."""
+    """Parse a request for this report. `from_` means `from`; a list stands for a repeated parameter."""
     given_ = {key.rstrip("_"): value if isinstance(value, list) else [str(value)] for key, value in query.items()}
     return api.parse_request(ON, name, request(query=given_))
 
@@ -95,8 +95,8 @@ def test_parameters_are_parsed():
     assert asked("running_totals", counter_id="a", format="csv").as_csv
 
 
-def test_moment_of_many_digits_is_rounded_down():
-    """A decimal of more digits than Decimal's default precision, just before the next millisecond."""
+def test_time_of_many_digits_is_rounded_down():
+    """Use a time just before the next millisecond, with more digits than Decimal's default precision."""
     query = asked("value_at", at=f"2026-01-01T00:00:00.000{'9' * 30}Z").query
 
     assert query.at == datetime(2026, 1, 1, tzinfo=UTC)
@@ -150,7 +150,7 @@ def test_unknown_report_is_refused_with_the_known_ones(name):
 
 
 @pytest.mark.parametrize("name", ["daily", "yearly"])
-def test_where_sql_is_off_whatever_is_asked_is_told_how_it_is_switched_on(name):
+def test_reports_without_sql_explain_how_to_enable_sql(name):
     with pytest.raises(ReportsOffError) as refused:
         api.parse_request(OFF, name, request(query={"limit": ["many"]}))
     with pytest.raises(ReportsOffError):
@@ -161,7 +161,7 @@ def test_where_sql_is_off_whatever_is_asked_is_told_how_it_is_switched_on(name):
     assert "SQL_URL" in answered.body["detail"]
 
 
-def test_a_report_that_is_not_to_be_had_says_nothing_of_why():
+def test_unavailable_report_does_not_reveal_the_cause():
     answered = problems.render_problem(ReportUnavailableError("FATAL: password authentication failed for user counter"))
 
     assert answered.status_code == 503
@@ -170,7 +170,7 @@ def test_a_report_that_is_not_to_be_had_says_nothing_of_why():
     assert "Idempotency-Key" not in str(answered.body)
 
 
-def test_the_list_says_what_each_takes_and_shows():
+def test_report_list_has_parameters_required_parameters_and_columns():
     found = {report["name"]: report for report in api.list_reports(ON).body["reports"]}
 
     assert list(found) == list(REPORTS)
@@ -187,7 +187,7 @@ def test_the_list_says_what_each_takes_and_shows():
     assert all(report["description"].endswith(".") for report in found.values())
 
 
-def test_reports_and_their_columns_are_the_views():
+def test_reports_have_the_names_and_columns_of_the_views():
     views = {view.table.name: [column.name for column in view.table.columns] for view in schema.views}
 
     assert {name: [column.name for column in report.columns] for name, report in REPORTS.items()} == views
@@ -228,7 +228,7 @@ def test_reports_and_their_columns_are_the_views():
         ("weekly", None, None, (None, None)),
     ],
 )
-def test_steps_that_lie_partly_in_between_are_whole(name, start, end, span):
+def test_steps_that_are_partly_in_the_range_are_complete(name, start, end, span):
     query = {key: value for key, value in {"from_": start, "to": end}.items() if value is not None}
 
     question = asked(name, **needed(name), **query).query
@@ -237,7 +237,7 @@ def test_steps_that_lie_partly_in_between_are_whole(name, start, end, span):
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_a_page_in_json(name):
+def test_page_in_json_has_the_columns_of_its_report(name):
     found = api.to_response(asked(name, **needed(name)), a_page(name, A_ROW[name]))
 
     assert (found.status_code, found.headers["Cache-Control"]) == (200, "public, max-age=5")
@@ -248,7 +248,7 @@ def test_a_page_in_json(name):
     json.dumps(found.body)
 
 
-def test_integers_are_exact_and_times_are_as_everywhere():
+def test_integers_are_exact_and_times_have_the_common_format():
     (top,) = api.to_response(asked("top_counters"), a_page("top_counters", A_ROW["top_counters"])).body["rows"]
     (hour,) = api.to_response(asked("hourly"), a_page("hourly", A_ROW["hourly"])).body["rows"]
     (event,) = api.to_response(
@@ -261,7 +261,7 @@ def test_integers_are_exact_and_times_are_as_everywhere():
 
 
 @given(st.data(), st.sampled_from(sorted(REPORTS)))
-def test_csv_says_what_json_does(data, name):
+def test_csv_has_the_same_rows_as_json(data, name):
     rows = data.draw(st.lists(a_row(name), min_size=1, max_size=3))
     page = a_page(name, *rows)
 
@@ -314,12 +314,12 @@ def test_counter_id_is_unchanged_in_csv():
     assert found.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_an_empty_report_has_a_line_of_names():
+def test_empty_report_in_csv_has_only_a_header():
     assert api.to_response(asked("weekly", format="csv"), Page([], None)).body == "counter_id,week,events,total\r\n"
 
 
 @given(st.data(), st.sampled_from(sorted(REPORTS)))
-def test_a_cursor_leads_to_the_place_that_it_was_given_out_for(data, name):
+def test_cursor_leads_to_the_position_for_which_it_was_issued(data, name):
     row = data.draw(a_row(name))
     first = asked(name, **needed(name))
 
@@ -347,7 +347,7 @@ def cursor_of(name, **query):
         ("daily", {}),
     ],
 )
-def test_a_cursor_goes_with_its_report_and_its_parameters_only(name, query):
+def test_cursor_is_valid_only_for_its_report_and_parameters(name, query):
     of = {"from_": "2026-01-01", "counter_id": "a"} if query != {"from_": "2026-01-01"} else {"counter_id": "a"}
 
     with pytest.raises(BadCursorError, match="same report"):
@@ -359,7 +359,7 @@ def test_cursor_of_all_counters_is_invalid_for_a_counter_named_none():
         asked("daily", cursor=cursor_of("daily"), counter_id="None")
 
 
-def test_a_cursor_of_one_format_or_length_goes_with_another():
+def test_cursor_is_valid_for_other_formats_and_limits():
     cursor = cursor_of("daily", limit=1, from_="2026-01-01")
 
     found = asked("daily", cursor=cursor, limit=2, format="csv", from_="2026-01-01T01:00:00+01:00")
@@ -391,19 +391,19 @@ def forged(name, *texts):
         ("running_totals", ["0", "a"]),
     ],
 )
-def test_a_cursor_that_was_never_given_out_is_refused(name, texts):
+def test_cursor_that_was_never_issued_is_refused(name, texts):
     with pytest.raises(BadCursorError):
         asked(name, cursor=forged(name, *texts), **needed(name))
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "", "MSBjbGlja3M", "é", "====", "MQ"])
-def test_a_cursor_of_something_else_is_refused(cursor):
+def test_text_that_is_not_a_cursor_is_refused(cursor):
     with pytest.raises(BadCursorError):
         asked("daily", cursor=cursor)
 
 
 @pytest.mark.parametrize("format", api.FORMATS)
-def test_the_link_leads_to_the_next_page_with_all_that_was_asked_for(format):
+def test_link_leads_to_the_next_page_with_the_same_parameters(format):
     query = {"from_": "2026-11-01T00:00:00+01:00", "counter_id": "-a", "limit": "3", "format": format}
     answered = api.to_response(asked("daily", **query), a_page("daily", A_ROW["daily"], more=True))
 

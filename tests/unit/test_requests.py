@@ -38,7 +38,7 @@ def command(**parts):
     return requests.parse_command(Increment, "clicks", request(**parts), max_by=1000)
 
 
-def test_body_absent_means_one():
+def test_missing_body_means_one():
     assert command() == Increment("clicks", by=1)
 
 
@@ -189,7 +189,7 @@ def test_if_match_other_than_one_version_is_malformed(tag):
 
 
 @pytest.mark.parametrize("name", ["Idempotency-Key", "If-Match", "Content-Type"])
-def test_header_repeated_is_malformed(name):
+def test_repeated_header_is_malformed(name):
     event = api_event("POST", "/", body='{"by":1}', headers=JSON)
     event["multiValueHeaders"][name] = ['"1"', '"2"']
 
@@ -198,7 +198,7 @@ def test_header_repeated_is_malformed(name):
 
 
 @pytest.mark.parametrize("name", ["Idempotency-Key", "If-Match", "Content-Type"])
-def test_header_repeated_in_another_case_is_malformed(name):
+def test_repeated_header_in_another_case_is_malformed(name):
     event = api_event("POST", "/", body='{"by":1}', headers=JSON)
     event["multiValueHeaders"] |= {name: ['"1"'], name.upper(): ['"1"']}
 
@@ -229,7 +229,7 @@ def test_prefer_is_honoured_or_ignored(prefer, wanted):
 
 
 @pytest.mark.parametrize("text", ["", "a b", "x" * 65, "ä", "a#1"])
-def test_counter_id_invalid_is_malformed(text):
+def test_invalid_counter_id_is_malformed(text):
     with pytest.raises(InvalidRequestError, match="1 to 64 characters"):
         requests.parse_counter_id(text)
 
@@ -237,7 +237,7 @@ def test_counter_id_invalid_is_malformed(text):
 @pytest.mark.parametrize(
     "text", ["", "1", "01890a5dac96774bbcceb302099a8057", "{01890a5d-ac96-774b-bcce-b302099a8057}"]
 )
-def test_event_id_invalid_is_malformed(text):
+def test_invalid_event_id_is_malformed(text):
     with pytest.raises(InvalidRequestError, match="UUID"):
         requests.parse_event_id(text)
 
@@ -252,8 +252,8 @@ def test_event_id_invalid_is_malformed(text):
         "/v1/base/counters/a/increments/",
     ],
 )
-def test_location_resolves_from_whatever_address_was_used(address):
-    """With a domain of its own, the API has another base path."""
+def test_location_resolves_from_every_address(address):
+    """With a custom domain, the API has another base path."""
     event = an_event(counter_id="a")
     sent = received(api_event("POST", "/counters/{counter_id}/increments", address=address))
 
@@ -295,7 +295,7 @@ def test_limit_outside_1_to_100_is_malformed(limit):
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "!", "ä", base64.b64encode(b"2 clicks").decode(), "MSBhIGI"])
-def test_counters_cursor_not_issued_is_malformed(cursor):
+def test_counters_cursor_that_was_not_issued_is_malformed(cursor):
     with pytest.raises(InvalidRequestError, match="next_cursor"):
         requests.parse_counters_page(request(query={"cursor": [cursor]}))
 
@@ -331,7 +331,7 @@ AN_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
         f"1 {LATEST_MS + 1} {AN_ID}",
     ],
 )
-def test_events_cursor_not_issued_is_malformed(text):
+def test_events_cursor_that_was_not_issued_is_malformed(text):
     cursor = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     with pytest.raises(InvalidRequestError, match="next_cursor"):
@@ -417,7 +417,7 @@ def test_history_with_one_bound_uses_the_default_for_the_other():
         ("2023-11-14t15:59:60.5-08:00", 1_700_006_400, 1_700_006_401),
     ],
 )
-def test_time_takes_any_offset_and_rounds_outward(text, first, end):
+def test_time_may_have_any_offset_and_is_rounded_outward(text, first, end):
     assert span(from_=text, to="2023-11-15T00:00:02Z").first == first
     assert span(from_="2023-11-14T00:00:00Z", to=text).end == end
 
@@ -474,13 +474,13 @@ def test_range_ending_before_its_start_is_malformed(query):
 
 
 @pytest.mark.parametrize("resolution", ["", "week", "Minute", "60"])
-def test_resolution_unknown_is_malformed(resolution):
+def test_unknown_resolution_is_malformed(resolution):
     with pytest.raises(InvalidRequestError, match="second, minute, hour or day"):
         span(resolution=resolution)
 
 
 @pytest.mark.parametrize("name", ["from", "to", "resolution", "limit", "cursor"])
-def test_parameter_repeated_is_malformed(name):
+def test_repeated_parameter_is_malformed(name):
     twice = request(query={name: ["2023-11-14T22:00:00Z"] * 2})
 
     parsers = (requests.parse_events_page, lambda request: requests.parse_history_span(request, NOW_S))
@@ -489,7 +489,7 @@ def test_parameter_repeated_is_malformed(name):
         parsers[name in ("from", "to", "resolution")](twice)
 
 
-def test_range_over_10_000_steps_names_what_would_be_accepted():
+def test_range_over_10_000_steps_is_refused_with_accepted_values():
     most = {"from_": "2023-11-14T00:00:30Z", "to": "2023-11-20T22:40:00Z", "resolution": "minute"}
     assert span(**most).steps == 10_000
 
@@ -504,7 +504,7 @@ def test_range_over_10_000_steps_names_what_would_be_accepted():
     )
 
 
-def test_range_too_long_for_any_resolution_names_only_its_end():
+def test_range_too_long_for_any_resolution_names_only_an_accepted_end():
     with pytest.raises(RangeTooLongError) as caught:
         span(from_="1970-01-01T00:00:00Z", to="2023-01-01T00:00:00Z", resolution="day")
 
@@ -556,7 +556,7 @@ def test_any_query_is_parsed_or_refused_with_400(query):
     ("tags", "status"),
     [('"3"', 304), ('W/"3"', 304), ('"1", "3"', 304), ("*", 304), ('"2"', 200), ("3", 200), ("", 200)],
 )
-def test_counter_known_to_the_client_is_304(tags, status):
+def test_counter_with_a_matching_etag_is_304(tags, status):
     response = responses.render_counter(request(headers={"If-None-Match": tags}), Counter("clicks", 9, 3, 0))
 
     assert response.status_code == status

@@ -1,4 +1,4 @@
-"""The model of scaling, computed by hand where nothing conflicts, and the stored cases."""
+"""The model of scaling, compared with values computed by hand, and the stored cases."""
 
 from dataclasses import replace
 
@@ -35,8 +35,8 @@ def test_lag_of_lone_events_is_poll_window_and_runs():
     assert 1.0 + 0.1 + 0.2 < found.lag_s(0.99) <= 0.25 + 1 + 0.1 + 0.2 + 2 * 0.01
 
 
-def test_batch_is_what_comes_in_a_window_up_to_the_batch_size():
-    """Events that come while `publish` runs are in its next batch."""
+def test_batch_has_the_events_of_a_window_up_to_the_batch_size():
+    """Events that arrive while `publish` runs are in its next batch."""
     assert of(rate=200, poll_s=0).batch == pytest.approx(200 * 1.1, rel=0.05)
     assert of(rate=5000, publish_s=lambda _events: 0.01).batch == 1000
 
@@ -48,7 +48,7 @@ def test_shard_that_is_read_too_slowly_makes_events_wait():
     assert slow.waiting == pytest.approx(65 * 1000, rel=0.05)
 
 
-def test_runs_at_once_are_at_most_the_pollers():
+def test_concurrent_runs_never_exceed_the_pollers():
     found = of(shards=8, rate=8000, project_s=lambda _events: 2.0, most_pollers=1, queue_batch=1)
 
     assert found.counted / 60 == pytest.approx(500, rel=0.1)
@@ -62,9 +62,9 @@ def test_queue_with_waiting_messages_gets_pollers_as_published():
 
 def test_writers_of_one_part_conflict_and_count_everything():
     """
-    Messages come faster than they are read and written, so several runs write the same part at once.
+    Messages arrive faster than they are read and written, so several runs write the same part at once.
 
-    Events whose retries are exhausted, in the warm-up, too, are redelivered only after the end of this run.
+    Events that exhaust their retries, even during the warm-up, are redelivered only after the end of this run.
     """
     crowd = {"window_s": 0, "poll_s": 0, "publish_s": lambda _events: 0.04, "request_s": 0.045, "first_pollers": 1000}
     found, alone = of(**crowd), of(**crowd, one_counter=False)
@@ -106,7 +106,7 @@ def test_lone_events_cost_an_update_each_and_sometimes_an_archiving():
         (Case(10, MANY), 10, 4, 0),
     ],
 )
-def test_log_takes_1000_a_second_and_partition_and_a_new_table_doubles(case, accepted, shards, minutes):
+def test_log_accepts_1000_a_second_per_partition_and_a_new_table_doubles(case, accepted, shards, minutes):
     assert (case.accepted, case.stream_shards, case.table_warm_up_min) == (accepted, shards, minutes)
 
 
@@ -127,7 +127,7 @@ def test_use_of_a_limit_is_demand_over_supply():
     assert list(used.values()) == sorted(used.values(), reverse=True)
     assert used["log partitions"] == 2
     assert used["gateway requests"] == 2_000 / limits.LIMITS["gateway requests"].most
-    # Of 2,000 a second, 1,000 are accepted: one transaction a second, of 2 units for the item and 40 for its pages.
+    # Of 2,000 a second, 1,000 are accepted: one transaction a second, with 2 units for the item and 40 for its pages.
     assert used["counter item"] == pytest.approx(2 / limits.PARTITION_UNITS.most)
     assert used["archive table"] == pytest.approx(40 / limits.LIMITS["archive table"].most)
 

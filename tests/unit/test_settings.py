@@ -104,7 +104,7 @@ def test_sql_reader_without_sql_url_is_refused_unless_empty():
 
 
 @pytest.mark.parametrize("reader", ["sqlite:///file", "auroradsql+psycopg://reader@abc.dsql.eu-west-1.on.aws/postgres"])
-def test_who_reads_by_sql_reads_the_database_in_which_is_written(reader):
+def test_sql_reader_must_use_the_kind_of_database_that_is_written(reader):
     writer = "postgresql+psycopg://counter@host/counter"
 
     with pytest.raises(SettingsError, match=r"SQL_READER_URL must begin with postgresql\+psycopg://, like SQL_URL"):

@@ -19,7 +19,7 @@ from tests.web_files import list_modules, read_web
 
 PAGE, API = "https://counter.example/", "https://api.example/api"
 YEAR, MINUTE = "public, max-age=31536000, immutable", "public, max-age=60"
-#: The most that the page may take until its first number, and in all, before compression.
+#: The maximum size of the page up to its first number, and in total, before compression.
 MAX_FIRST_BYTES, MAX_BYTES = 36_000, 60_000
 
 

@@ -15,7 +15,7 @@ from ops.maintenance import sql
 
 @pytest.fixture
 def configured(tmp_path, monkeypatch):
-    """Write a project with one stage of these variables."""
+    """Write a project with one stage that has these variables."""
 
     def stage(name, **variables):
         (tmp_path / ".chalice").mkdir()
@@ -39,7 +39,7 @@ def test_relative_sqlite_paths_are_in_the_local_folder(configured):
 
 
 @pytest.mark.parametrize("name", ["with space", "job_feature%2Fx", "50%", "a?b#c&d;e:f@g", "'\"\\[ö]", "a\nb"])
-def test_sqlite_file_is_in_the_local_folder_whatever_its_name(configured, tmp_path, monkeypatch, name):
+def test_sqlite_file_with_any_name_is_in_the_local_folder(configured, tmp_path, monkeypatch, name):
     configured("local", SQL_URL="sqlite:///counter.sqlite")
     (tmp_path / name).mkdir()
     monkeypatch.setenv("LOCAL_FOLDER", str(tmp_path / name))

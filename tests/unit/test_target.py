@@ -102,7 +102,7 @@ def set_aws_variables(variables):
 
 @pytest.mark.sample(3)
 @pytest.mark.parametrize("variables", REDIRECTIONS.values(), ids=REDIRECTIONS)
-def test_embedded_aws_is_asked_whatever_the_environment_says(tmp_path, variables):
+def test_requests_go_to_the_embedded_aws_in_every_environment(tmp_path, variables):
     profile = f"region = eu-west-2\nendpoint_url = {ELSEWHERE}\nignore_configured_endpoint_urls = true\n"
     (tmp_path / "config").write_text(f"[default]\n{profile}aws_access_key_id = other\naws_secret_access_key = other\n")
     os.environ.update({name: value.format(folder=tmp_path) for name, value in variables.items()})
@@ -117,7 +117,7 @@ def test_embedded_aws_is_asked_whatever_the_environment_says(tmp_path, variables
         assert urllib.request.urlopen(address).read() == httpx.get(address).content == ACCOUNT
 
 
-def test_embedded_aws_is_described_whatever_the_environment_says(tmp_path):
+def test_embedded_aws_is_described_in_every_environment(tmp_path):
     for variables in REDIRECTIONS.values():
         os.environ.update(variables)
 
@@ -232,7 +232,7 @@ def test_address_in_a_profile_is_described(tmp_path):
     assert {url: target.api_url(url) for url in on_aws} == {url: f"{ELSEWHERE}/{path}" for url, path in on_aws.items()}
 
 
-def test_all_services_that_commands_call_are_looked_at():
+def test_all_services_that_commands_call_are_checked():
     sources = [*(PROJECT / "ops").rglob("*.py"), *(PROJECT / "chalicelib").rglob("*.py")]
     called = {name for file in sources for name in re.findall(r"""client\("(\w+)\"""", file.read_text())}
 

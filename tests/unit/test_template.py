@@ -12,7 +12,7 @@ from tests.alarms import OK, Alarm, states
 
 TEMPLATE = (PROJECT / "infrastructure" / "template.yaml").read_text(encoding="utf-8")
 
-#: The longest that each may be; no name of a region in AWS's main partition has more than 14 letters.
+#: The longest value of each. No name of a region in AWS's main partition has more than 14 characters.
 LONGEST = {"Stage": "s" * 20, "AWS::AccountId": "0" * 12, "AWS::Region": "ap-southeast-1"}
 
 #: S3 user guide, "General purpose bucket naming rules"; the names are shared by all regions and accounts.
@@ -98,7 +98,7 @@ def test_message_stays_hidden_six_timeouts_and_is_given_up_in_an_hour():
     assert hidden_s * number("maxReceiveCount", "ProjectionQueue") == 3600
 
 
-#: Minutes that a simulated stage runs. Long enough for every alarm to go off and to end.
+#: The minutes for which a simulated stage runs: long enough for every alarm to go off and to end.
 MINUTES = 120
 
 #: From recorded to delivered, at worst: BATCHING_WINDOW_S of 5 minutes, or a redelivery 3 minutes later.
@@ -109,7 +109,7 @@ def delivered(recorded_s, delay_s, works):
     """
     Return `Delivered` for each minute as CloudWatch would have it: its maximum, or None without a data point.
 
-    Each event adds 0 when it is recorded, and 1 when it is delivered, if `works` holds at that time.
+    Each event adds 0 when it is recorded, and 1 when it is delivered, if `works` is true at that time.
     """
     highest: list[int | None] = [None] * MINUTES
     for at in recorded_s:
@@ -119,7 +119,7 @@ def delivered(recorded_s, delay_s, works):
     return highest
 
 
-#: When events are recorded, in seconds: steadily, sparsely, in a burst, and a lone one at several seconds of a minute.
+#: The times of events, in seconds: steady, sparse, in a burst, and a single event at different seconds of a minute.
 TRAFFIC: dict[str, list[float]] = {
     "10 a second": [second / 10 for second in range(60 * 600)],
     "1 a minute": [minute * 60 + 59 for minute in range(60)],
@@ -140,7 +140,7 @@ def test_counting_stopped_alarm_is_silent_while_events_are_delivered(traffic, de
 
 @pytest.mark.parametrize("traffic", TRAFFIC)
 def test_counting_stopped_alarm_goes_off_if_nothing_is_delivered(traffic):
-    """An event source is disabled from the start: 13 minutes after the first event, at most, the alarm is on."""
+    """If an event source is disabled from the start, the alarm is on at most 13 minutes after the first event."""
     recorded = TRAFFIC[traffic]
 
     found = states(alarm("CountingStopped"), delivered(recorded, 2, lambda _: False))
@@ -150,7 +150,7 @@ def test_counting_stopped_alarm_goes_off_if_nothing_is_delivered(traffic):
 
 @pytest.mark.parametrize("traffic", ["10 a second", "1 a minute", "1 each 5 minutes", "1 each 17 minutes"])
 def test_counting_stopped_alarm_goes_off_after_an_event_source_stops(traffic):
-    """The first event that is not delivered is the one to measure from."""
+    """Measure from the first event that is not delivered."""
     stopped_s = 1500
     recorded = TRAFFIC[traffic]
 
@@ -211,7 +211,7 @@ def test_check_silent_alarm_goes_off_if_no_run_ever_finished():
 
 #: The examples of AWS's guide for 3 of 3 data points ("Configuring how CloudWatch alarms treat missing data"): X is a
 #: breaching data point, 0 is not, and - is missing; then the state if missing data is `missing`, `ignore`, `breaching`
-#: or `notBreaching`. None is the state of before.
+#: or `notBreaching`. None means the previous state.
 DOCUMENTED = [
     ("0 - X - X", ["OK", "OK", "OK", "OK"]),
     ("0 - - - -", ["OK", "OK", "OK", "OK"]),

@@ -26,7 +26,7 @@ ED_KEY = ed25519.Ed25519PrivateKey.generate()
 
 @pytest.fixture
 def issuer():
-    """Serve an issuer that the stage trusts, to a process that has not asked it yet."""
+    """Serve an issuer that the stage trusts, to a process that has not fetched its keys yet."""
     with issuers.serve() as served, environment(STAGE="local", JWT_ISSUER=served.address, JWT_AUDIENCE=AUDIENCE):
         tokens.client.cache_clear()
         yield served
@@ -209,7 +209,7 @@ def test_revoked_key_is_forgotten_after_five_minutes(issuer):
 
 
 def test_known_keys_work_while_the_issuer_is_down(issuer, capsys):
-    """They are not asked for at each request, either."""
+    """Nor are they fetched with each request."""
     assert tokens.verify(issuer.make_token()) == "ann"
     issuer.is_down = True
     pass_time(tokens.REFRESH_S + 1)
@@ -240,7 +240,7 @@ OUTAGES = {
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-def test_outage_before_any_keys_are_known_is_reported(issuer, outage):
+def test_outage_before_any_keys_are_fetched_is_reported(issuer, outage):
     token, works = issuer.make_token(), dict(issuer.answers)
     issuer.answers |= OUTAGES[outage]
 
@@ -262,7 +262,7 @@ def test_configuration_of_another_issuer_is_an_outage(issuer, configuration):
         tokens.verify(issuer.make_token())
 
 
-def test_keys_of_a_secure_issuer_are_fetched_securely_only():
+def test_keys_of_a_secure_issuer_are_fetched_only_securely():
     keys: Any = tokens.IssuerKeys("https://login.example")
     keys._configuration.fetch_data = lambda: {"issuer": "https://login.example", "jwks_uri": "http://login.example"}
 
