@@ -19,7 +19,7 @@ NO_METHOD = "405"
 THROTTLED = "429 throttled"
 OVER_QUOTA = "429 quota-exceeded"
 
-#: The routes whose responses contain no data of counters.
+#: The routes whose responses contain no counter data.
 OPEN = ("/", "/openapi.json")
 
 #: The verdict on a request without credentials, by the setting's value.

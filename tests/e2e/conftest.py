@@ -23,11 +23,11 @@ from testkit.builders import a_counter_id, an_event
 
 PROJECT = Path(__file__).parent.parent.parent
 
-#: Longest wait for an expected state or a response, on the slowest machine. It must exceed the visibility timeout of
-#: the queues (180 seconds), after which a message that a function failed to count is received again.
+#: The longest wait for an expected state or a response, on the slowest machine. It must exceed the queues' visibility
+#: timeout (180 seconds), after which a message that a function failed to count is received again.
 PATIENCE_S = 300
 
-#: The statuses of refusals that a later attempt may not get.
+#: The statuses of refusals that may be temporary.
 _TEMPORARY = (429, 502, 503, 504)
 
 

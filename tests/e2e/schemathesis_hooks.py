@@ -9,12 +9,12 @@ from chalicelib.extras.reports.definitions import REPORTS
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
-    """Correct the cases that the service is meant to accept, so that it can. Leave the others unchanged."""
+    """Correct the cases that the service is expected to accept. Leave the others unchanged."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if case.operation.definition.raw["operationId"] in ("report", "head_report"):
         _fit_to_the_report(case)
-    # No schema can state which cursors the service issued. The example is one.
+    # No schema can state which cursors the service issued. The example is such a cursor.
     if "cursor" in case.query:
         (cursor,) = [parameter for parameter in case.operation.query if parameter.name == "cursor"]
         case.query["cursor"] = cursor.definition["example"]

@@ -1,5 +1,5 @@
 """
-Which callers may increment and read, by WRITERS and READERS: requests to deployed stages, by each kind of caller.
+Test which callers may increment and read, with requests from each kind of caller to deployed stages.
 
 A refused request must not reach the function, and nothing may be recorded. `access_table` has the expected verdicts.
 """
@@ -24,7 +24,7 @@ from tests.e2e import access_table
 from tests.e2e.access_table import ALLOWED, BY_CALLER
 from tests.e2e.conftest import PROJECT, configure, copy_project, deploy, eventually, ops, run
 
-#: Returns the address and the headers of a request with this method to this address.
+#: A function that returns the address and the headers of a request with this method to this address.
 Caller = Callable[[str, str], tuple[str, dict[str, str]]]
 
 pytestmark = pytest.mark.exhaustive
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.exhaustive
 STAGES = {"api-key": "keyed", "iam": "signed"}
 INCREMENT, QUERY = "/counters/clicks/increments", "/counters/clicks"
 
-#: 404, but from the function: the stages have no reports.
+#: A 404 that comes from the function, because the stages have no reports.
 REACHED = ("reports-off",)
 
 
@@ -106,7 +106,7 @@ def test_requests_without_credentials_have_the_listed_verdicts(stages, api_url, 
 
 
 def check_requests_without_credentials(stage: Stage, callers: str) -> None:
-    """Compare: refused requests are problem documents with CORS headers, invoke no function, and record nothing."""
+    """Check that refused requests are problem documents with CORS headers, invoke no function, and record nothing."""
     event_id = "01890a5d-ac96-774b-bcce-b302099a8057"
     if callers == "anyone":
         event_id = send(anonymous, stage, "POST", INCREMENT).json()["event_id"]
@@ -245,7 +245,7 @@ def find_root() -> Credentials:
 
 
 class _Signature(SigV4Auth):
-    """A signature of a number of minutes ago."""
+    """A signature that was made a number of minutes ago."""
 
     def __init__(self, *arguments: Any, minutes: int) -> None:
         super().__init__(*arguments)
@@ -369,7 +369,7 @@ def test_replayed_signature_counts_again_unless_it_signs_a_key(stages, create_us
 
 @pytest.mark.parametrize("headers", [{"X-HTTP-Method-Override": "POST"}, {"X-Original-URL": INCREMENT}])
 @pytest.mark.parametrize("callers", STAGES)
-def test_headers_change_neither_method_nor_path(stages, callers, headers):
+def test_headers_do_not_change_the_method_or_path(stages, callers, headers):
     stage = stages[callers]
     events = stage.count_events()
 
@@ -383,7 +383,7 @@ def test_headers_change_neither_method_nor_path(stages, callers, headers):
 
 @pytest.mark.parametrize("path", ["//counters/clicks", "/counters/./clicks", "/counters%2Fclicks", "/counters/clicks/"])
 @pytest.mark.parametrize("callers", STAGES)
-def test_other_spellings_of_a_path_open_no_route(stages, callers, path):
+def test_other_spellings_of_a_path_are_refused(stages, callers, path):
     stage = stages[callers]
 
     response = httpx.get(f"{stage.url}{path}", timeout=60)
@@ -393,7 +393,7 @@ def test_other_spellings_of_a_path_open_no_route(stages, callers, path):
 
 
 @pytest.mark.parametrize("sent", [("valid", "wrong"), ("wrong", "valid")])
-def test_repeated_key_headers_let_in_only_with_a_valid_key(stages, key, sent):
+def test_repeated_key_headers_are_accepted_only_with_a_valid_key(stages, key, sent):
     """API Gateway does not document which of several headers it reads."""
     stage = stages["api-key"]
     values = {"valid": key, "wrong": "A" * 40}
@@ -435,7 +435,7 @@ def test_added_key_is_shown_with_a_command_that_works(stages):
     assert json.loads(answer.stdout)["counter_id"] == "visits"
 
 
-def test_key_that_the_stage_does_not_check_is_made_with_a_warning(stages):
+def test_key_that_the_stage_does_not_check_is_created_with_a_warning(stages):
     stage = stages["iam"]
 
     added = ops("keys", "add", "early", "--stage", stage.name, at=stage.project)
@@ -474,7 +474,7 @@ def test_keys_still_work_after_a_deployment_that_changes_the_api(stages, key):
     assert statuses == [200, 200, 404, 403, 403, 404]
 
 
-def test_destroy_removes_the_keys_and_usage_plans_of_the_stage_only(stages, key):
+def test_destroy_removes_only_the_keys_and_usage_plans_of_the_stage(stages, key):
     stage, client = stages["iam"], boto3.client("apigateway")
 
     def list_names() -> set[str]:

@@ -62,7 +62,7 @@ def test_settings_in_the_operators_environment_are_ignored(client, counter_id):
     assert client.counter(counter_id)["value"] == 5
 
 
-def test_a_value_that_is_reached_already_records_nothing(client, counter_id):
+def test_adjust_to_the_current_value_records_nothing(client, counter_id):
     client.increment(counter_id, 5, If_Match='"0"')
 
     done = adjust(counter_id, "--to", "5", "--reason", "a test")
@@ -110,7 +110,7 @@ def test_operator_defaults_to_the_aws_caller(counter_id):
     assert recorded(counter_id, "--by", "1")["who"].startswith("arn:aws:")
 
 
-def test_operator_is_the_local_user_if_aws_does_not_know_the_caller():
+def test_operator_is_the_local_user_if_aws_is_unreachable():
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         assert notes.get_caller() == getpass.getuser()
@@ -131,14 +131,14 @@ def test_operator_is_the_local_user_if_aws_does_not_know_the_caller():
         ("a", ["--by", "1", "--reason", "x", "--key", "a\nb"], "--key must be 1 to 200 printable"),
     ],
 )
-def test_malformed_options_are_one_line_and_status_2(counter_id, options, says):
+def test_malformed_options_print_one_line_and_exit_with_2(counter_id, options, says):
     refused = adjust(counter_id, *options)
 
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert says in refused.stderr
 
 
-def test_an_amount_beyond_what_an_event_holds_is_one_line(counter_id):
+def test_amount_that_exceeds_the_limit_of_an_event_prints_one_line(counter_id):
     recorded(counter_id, "--by", "2")
 
     refused = adjust(counter_id, "--to", str(-(2**53 - 1)), "--reason", "x", "--yes")

@@ -74,7 +74,7 @@ def edge(place, tmp_path_factory) -> Iterator[Edge]:
     deployed = run(project, "deploy")
     site = run(project, "site")
     host = urlsplit(site["url"]).netloc
-    # As from a viewer that uses HTTPS: the embedded CloudFront finds its distribution by the Host.
+    # The headers of a viewer that uses HTTPS. The embedded CloudFront selects its distribution by the Host.
     headers = {"Host": host, "X-Forwarded-Proto": "https"}
     with httpx.Client(base_url=place.aws_url, headers=headers, timeout=60) as viewer:
         yield Edge(project, deployed, site, viewer)
@@ -143,7 +143,7 @@ def test_viewer_cannot_replace_the_secret(edge):
     assert edge.viewer.get("/api/counters/clicks", headers={"X-Origin-Secret": "mine"}).status_code == 200
 
 
-def test_repeated_deployment_keeps_the_secret_and_a_new_one_replaces_it(edge):
+def test_deploy_keeps_the_secret_unless_a_new_one_is_requested(edge):
     before = read_secrets()
     edge.run("deploy")
     kept = read_secrets()

@@ -1,7 +1,7 @@
 """
-`chalice deploy`: first, changed, repeated and deleted, by Chalice's own command line on the embedded AWS.
+Deploy, change, repeat and delete a stage with Chalice's own command line on the embedded AWS.
 
-The tests use a copy of the project, a stage of its own, and a proxy that imports APIs, which the embedded AWS cannot.
+The tests use a copy of the project, a separate stage, and a proxy that imports APIs, which the embedded AWS cannot do.
 """
 
 import json
@@ -49,7 +49,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the project, the address of the door, and the outputs of its provisioned stage."""
+    """A copy of the project, the address of the proxy, and the outputs of the provisioned stage."""
 
     folder: Path
     door: str
@@ -202,7 +202,7 @@ def first(project) -> Deployment:
 PATHS = {path: set(methods) for path, methods in app.app.routes.items()}
 
 
-def test_each_function_has_a_role_of_its_own_with_its_policy(first):
+def test_each_function_has_its_own_role_and_policy(first):
     expected = {
         name.removesuffix(".json"): of
         for name, of in deployment_policies.function_policies(settings.read({"STAGE": STAGE}), traced=False).items()
@@ -318,7 +318,7 @@ def others(first, project) -> dict[str, subprocess.CompletedProcess[str]]:
     }
 
 
-def test_ops_refuses_what_chalice_deployed(others):
+def test_ops_refuses_a_stage_that_chalice_deployed(others):
     message = (
         "Error: Stage chalice was deployed by `chalice deploy`: first run `chalice delete --stage chalice` in the "
         "checkout that deployed it. The data is kept.\n"
@@ -413,7 +413,7 @@ def test_chalice_delete_keeps_only_the_data(deleted, changed):
         ("local", {}, "Stage local was deployed as stack counter-local-app: continue with `python -m ops deploy"),
     ],
 )
-def test_undeployable_settings_are_one_line_with_the_way_out(project, api_url, stage, variables, way_out):
+def test_undeployable_settings_print_one_line_with_the_way_out(project, api_url, stage, variables, way_out):
     refused = project.chalice("deploy", "--stage", stage, **variables)
 
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)

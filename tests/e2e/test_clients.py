@@ -47,7 +47,7 @@ def run_client(language, *arguments):
 @pytest.fixture
 def unreliable_url(api_url):
     """
-    Return an API that asks to wait for seconds twice, then until a date, then loses a response, then works.
+    Return an API that first responds "wait" three times, twice in seconds and once with a date, then loses a response.
 
     No request may come before the time that the previous response named.
     """

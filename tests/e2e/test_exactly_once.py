@@ -92,7 +92,7 @@ def test_one_of_twenty_clients_swapping_from_one_version_wins(new_client, client
     assert len(logged(counter_id)) == 2
 
 
-def test_swaps_and_plain_increments_at_once_add_up(new_client, client, counter_id):
+def test_concurrent_swaps_and_plain_increments_add_up(new_client, client, counter_id):
     def work(one, number):
         if number % 2:
             return [one.increment(counter_id, 1).status_code for _ in range(20)]
@@ -137,7 +137,7 @@ def test_broken_message_is_parked_and_its_good_neighbours_are_counted(client, op
     )
 
 
-def test_broken_stream_record_blocks_no_other(client, operator, counter_id, an_event_of):
+def test_broken_stream_record_does_not_block_others(client, operator, counter_id, an_event_of):
     good = an_event_of(counter_id, 2)
 
     operator.invoke_publish(json.dumps(stream_batch([{"eventName": "REMOVE", "of": counter_id}, stream_record(good)])))

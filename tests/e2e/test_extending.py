@@ -22,7 +22,7 @@ from tests.e2e.conftest import PROJECT, Client, configure, copy_project, eventua
 
 STAGE = "extended"
 
-#: The lines of code and the files that each tutorial may take. Documents and blank lines do not count.
+#: The maximum numbers of lines of code and of files in each tutorial. Documents and blank lines do not count.
 GOALS = {"Add an event type": (40, 4), "Change an event type": (20, 2), "Add a projection": (120, 6)}
 
 #: Tests that compare lists of routes, settings, metrics, permissions and files with the code.
@@ -105,7 +105,7 @@ def test_extended_project_passes_type_checks(project):
 
 @pytest.mark.exhaustive
 def test_extended_project_passes_its_tests_at_the_first_run(project):
-    """Tests that compare lists with the code have no list to which the tutorials would have to add something."""
+    """No test may compare the code with a list to which a tutorial would have to add an item."""
     pytest_ = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     run(*pytest_, *COMPARISONS, "tests/integration/test_active.py", at=project)
 
@@ -222,7 +222,7 @@ def test_command_refuses_a_projection_that_does_not_support_it(project, extended
     assert f"must support {command}, got active" in refused.stderr
 
 
-#: Withdraw from an account with 100: one after the other with a repeated key, then eight concurrent ones of 30.
+#: Withdraw from an account with a balance of 100: first sequentially, with a repeated key, then 30 eight times at once.
 WITHDRAWALS = """
 import json, sys
 from concurrent.futures import ThreadPoolExecutor

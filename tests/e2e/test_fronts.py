@@ -1,7 +1,7 @@
 """
 Each front responds as the REST API does.
 
-The tests of HTTP, of clients, of histories, of exactly-once counting and of the OpenAPI document run again.
+The tests of HTTP, clients, histories, exactly-once counting and the OpenAPI document run again for each front.
 """
 
 import re

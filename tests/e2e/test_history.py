@@ -23,7 +23,7 @@ def test_a_history_over_http_adds_up_to_the_value(client, counter_id):
     assert sum(point["sum"] for point in by_day.json()["points"]) == 7
 
 
-def test_state_at_a_time_over_http_is_a_past_version(client, counter_id):
+def test_past_state_over_http_is_that_of_an_earlier_version(client, counter_id):
     recorded_at = client.increment(counter_id, 5).json()["recorded_at"]
     eventually(lambda: client.counter(counter_id)["version"] == 1)
     address = f"/counters/{counter_id}?at={recorded_at}"

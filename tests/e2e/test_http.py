@@ -116,7 +116,7 @@ def test_every_error_is_a_problem_document(client, method, path, parts, status):
 
 
 def test_encoded_slash_does_not_lead_to_another_counter(client):
-    """It is part of the counter's name. An HTTP API decodes it, and the path is then unknown."""
+    """The slash is part of the counter's name. An HTTP API decodes the slash, so that the path is unknown."""
     response = client.http.get("/counters/a%2Fb")
 
     assert (response.status_code, response.json()["status"]) in ((400, 400), (404, 404))
@@ -130,7 +130,7 @@ def test_body_not_in_utf_8_is_malformed(client):
     assert response.status_code == 400
 
 
-def test_counter_unchanged_is_304(client, counter_id):
+def test_unchanged_counter_is_304(client, counter_id):
     client.increment(counter_id, 1, If_Match='"0"')
 
     first = client.http.get(f"/counters/{counter_id}")
@@ -139,7 +139,7 @@ def test_counter_unchanged_is_304(client, counter_id):
     assert (second.status_code, second.content) == (304, b"")
 
 
-def test_cached_counter_is_the_counter_that_a_cdn_keeps_for_a_second(client, counter_id):
+def test_cached_counter_may_be_kept_by_a_cdn_for_a_second(client, counter_id):
     client.increment(counter_id, 3, If_Match='"0"')
 
     counter = client.http.get(f"/counters/{counter_id}")
@@ -173,7 +173,7 @@ def test_badge_shows_the_value_and_is_cacheable_for_a_minute(client, counter_id)
 
 
 @pytest.mark.parametrize("address", ["a/badge.svg?style=flashy", "a%20b/badge.svg", "a/badge.svg?colour=red"])
-def test_badge_invalid_is_a_badge_that_says_so_where_an_image_is_wanted(client, address):
+def test_invalid_badge_is_shown_as_a_badge_where_an_image_is_wanted(client, address):
     """An `<img>` would show a problem document as a broken picture."""
     response = client.http.get(f"/counters/{address}", headers={"Accept": "image/avif,image/webp,image/*,*/*;q=0.8"})
 
@@ -195,7 +195,7 @@ def test_badge_of_a_counter_never_incremented_is_0(client, counter_id):
         if method not in methods
     ],
 )
-def test_method_that_a_path_lacks_is_405_with_those_that_it_has(client, path, method):
+def test_method_that_a_path_lacks_is_405_with_the_allowed_methods(client, path, method):
     response = client.http.request(method, path.format(counter_id="a", event_id=UNKNOWN_EVENT, name="daily"))
 
     assert response.status_code == 405
@@ -224,7 +224,7 @@ def test_head_has_the_headers_of_get_and_no_body(client, path):
 
 
 @pytest.mark.parametrize("version", ['"0"', 'W/"0"'])
-def test_head_unchanged_is_304(client, counter_id, version):
+def test_head_of_an_unchanged_counter_is_304(client, counter_id, version):
     assert client.http.head(f"/counters/{counter_id}", headers={"If-None-Match": version}).status_code == 304
 
 

@@ -22,7 +22,7 @@ STAGE = "tokens"
 
 AN_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 
-#: Routes with data of counters, and their status for a valid token.
+#: Routes with counter data, and their status for a valid token.
 ROUTES = {
     ("POST", "/counters/clicks/increments"): 202,
     ("GET", "/counters/clicks"): 200,
@@ -79,7 +79,7 @@ def test_requests_without_token_have_the_listed_verdicts(deployed):
 
 
 def test_callers_with_tokens_have_the_listed_verdicts(deployed):
-    """Each caller has tokens of its own, because API Gateway keeps verdicts."""
+    """Each caller has separate tokens, because API Gateway caches verdicts."""
     make, now = deployed.issuer.make_token, int(time.time())
     foreign_key = issuers.make_rsa_key()
     headers = {
@@ -115,8 +115,8 @@ def test_callers_with_tokens_have_the_listed_verdicts(deployed):
 
 
 @pytest.mark.parametrize("first", [*ROUTES][:3], ids=" ".join)
-def test_token_opens_every_route_whichever_it_opened_first(deployed, first):
-    """API Gateway keeps the verdict for the token. A verdict on one route would refuse the others."""
+def test_token_opens_every_route_after_any_first_route(deployed, first):
+    """API Gateway caches the verdict on the token. A verdict that allows only one route would refuse the others."""
     token = deployed.issuer.make_token(jti=" ".join(first))
 
     statuses = {route: deployed.send(*route, token).status_code for route in (first, *ROUTES)}
@@ -148,7 +148,7 @@ def test_retry_with_another_token_is_the_same_increment(deployed):
     assert len({answer.text for answer in answers}) == 1
 
 
-def test_outage_of_the_issuer_is_a_503_until_its_keys_are_known(deployed):
+def test_outage_of_the_issuer_is_a_503_until_its_keys_are_fetched(deployed):
     problem = deployed.outage.json()
     deployed.send("GET", "/counters", deployed.issuer.make_token(jti="before"))
     deployed.issuer.is_down = True

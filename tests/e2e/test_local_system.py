@@ -106,7 +106,7 @@ def test_down_without_a_running_system_succeeds(elsewhere):
 
 @pytest.mark.parametrize(("variable", "number"), [("AWS_PORT", 0), ("PAGE_PORT", 1)])
 @pytest.mark.parametrize("verb", ["run", "up"])
-def test_port_in_use_is_one_line_that_names_the_variable(elsewhere, variable, number, verb):
+def test_port_in_use_prints_one_line_that_names_the_variable(elsewhere, variable, number, verb):
     port = (elsewhere.aws_port, elsewhere.page_port)[number]
 
     with socket.create_server(("127.0.0.1", port)):
@@ -134,16 +134,16 @@ def test_impossible_start_is_refused_in_one_line(elsewhere, verb, environment, m
     assert (refused.returncode, refused.stderr) == (1, f"Error: {message}\n")
 
 
-def test_port_in_use_of_local_is_one_line(place):
+def test_port_in_use_of_local_prints_one_line(place):
     refused = command(place, f"local --port={place.page_port}")
 
     message = f"Port {place.page_port} is in use: stop the other program, or set PORT to another port."
     assert (refused.returncode, refused.stderr) == (1, f"Error: {message}\n")
 
 
-def test_system_works_whatever_the_environment_says(place, elsewhere, tmp_path):
+def test_system_works_with_proxies_and_profiles_in_the_environment(place, elsewhere, tmp_path):
     """
-    Proxies, profiles and addresses of single services are for other programs. No part may leave files elsewhere.
+    Ignore proxies, profiles and addresses of single services. Leave no files outside the system's folder.
 
     `place` has already downloaded the packages, which requires the proxy.
     """
@@ -184,7 +184,7 @@ def test_system_works_whatever_the_environment_says(place, elsewhere, tmp_path):
     assert [*temporary.iterdir()] == []
 
 
-def test_damaged_state_file_is_one_line_and_is_not_overwritten(elsewhere):
+def test_damaged_state_file_prints_one_line_and_is_not_overwritten(elsewhere):
     state = elsewhere.folder / "state"
     state.mkdir()
     damaged = state / "dynamodb.json"
@@ -197,7 +197,7 @@ def test_damaged_state_file_is_one_line_and_is_not_overwritten(elsewhere):
     assert damaged.read_text() == '{"payload": {"tab'
 
 
-def test_impossible_folder_is_one_line(elsewhere):
+def test_impossible_folder_prints_one_line(elsewhere):
     refused = command(elsewhere, "up", LOCAL_FOLDER="/dev/null/x")
 
     assert (refused.returncode, refused.stderr.count("\n")) == (3, 1)
@@ -286,8 +286,8 @@ def answers(client):
         return False
 
 
-def test_system_listens_on_localhost_only(place):
+def test_system_listens_only_on_localhost(place):
     for port in (place.aws_port, place.page_port):
         with socket.socket() as probe:
-            # All of 127.0.0.0/8 is this machine: a server that listens on every address would answer here, too.
+            # All of 127.0.0.0/8 is this machine: a server that listens on every address would also answer here.
             assert probe.connect_ex(("127.0.0.2", port)) != 0

@@ -47,7 +47,7 @@ def set_value(counter_id, value):
     )
 
 
-def test_a_stage_that_is_right_is_verified_with_exit_status_0(client, counter_id):
+def test_counter_that_matches_the_log_is_verified_with_exit_status_0(client, counter_id):
     for _ in range(5):
         client.increment(counter_id, 2)
 
@@ -63,7 +63,7 @@ def test_a_stage_that_is_right_is_verified_with_exit_status_0(client, counter_id
     assert (as_json["holds"], as_json["events"], as_json["pending"], as_json["differences"]) == (True, 5, 0, [])
 
 
-def test_the_whole_stage_is_verified_and_every_counter_of_it(client, counter_id):
+def test_whole_stage_is_verified_with_all_its_counters(client, counter_id):
     names = [f"{counter_id}.{n}" for n in range(12)]
     for name in names:
         client.increment(name, 3, Prefer="return=representation")
@@ -241,7 +241,7 @@ def remove(table, key, value):
                 client.delete_item(TableName=table, Key=keys)
 
 
-def test_a_time_range_is_replayed_and_no_more(client, counter_id):
+def test_only_the_given_time_range_is_replayed(client, counter_id):
     append_to_the_log([an_event(counter_id=counter_id, recorded_at_ms=second * 1000) for second in range(10)])
 
     sent = ops(
@@ -274,7 +274,7 @@ def test_a_time_range_is_replayed_and_no_more(client, counter_id):
         (["verify", "--projection", "rows"], 2, "'rows' is not one of 'read-model', 'sql'"),
     ],
 )
-def test_impossible_request_is_one_line(place, arguments, status, message):
+def test_impossible_request_prints_one_line(place, arguments, status, message):
     refused = ops(*arguments, "--stage", "local")
 
     assert refused.returncode == status

@@ -137,7 +137,7 @@ def test_server_of_the_document_is_its_own_address(client, document):
     assert client.http.get(f"{address}/counters/clicks").json()["counter_id"] == "clicks"
 
 
-def test_document_known_to_the_client_is_304(client):
+def test_document_with_a_matching_etag_is_304(client):
     first = client.http.get("/openapi.json")
 
     again = client.http.get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]})

@@ -1,4 +1,4 @@
-"""The operators' CLI: repetitions are safe, refusals are one line."""
+"""Test the operators' CLI: commands are safe to repeat, and a refusal prints one line."""
 
 import json
 import sys

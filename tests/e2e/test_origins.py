@@ -110,7 +110,7 @@ def test_page_of_each_allowed_origin_counts_a_click(http, chromium, place, host)
 
 @pytest.fixture
 def limit_of_ten(http):
-    """Lower the limit of the deployed web ACL to ten requests of an address in five minutes."""
+    """Lower the limit of the deployed web ACL to ten requests from an address in five minutes."""
     waf = boto3.client("wafv2")
     (found,) = (one for one in waf.list_web_acls(Scope="REGIONAL")["WebACLs"] if one["Name"] == f"counter-{STAGE}")
     key = {"Name": found["Name"], "Scope": "REGIONAL", "Id": found["Id"]}
@@ -127,7 +127,7 @@ def limit_of_ten(http):
 
 @pytest.mark.parametrize("origin", [FIRST, SECOND])
 def test_address_above_the_limit_gets_a_429_that_pages_can_read(http, limit_of_ten, origin):
-    """Refused before the application: the counter keeps its value."""
+    """The firewall refuses the request before the application, so the counter keeps its value."""
     for _ in range(limit_of_ten):
         http.get("/counters/waf")
     refused = http.post("/counters/waf/increments", headers={"Origin": origin, "Idempotency-Key": "k"})
@@ -177,7 +177,7 @@ def test_budget_without_alarms_is_refused_in_one_line(place, tmp_path):
 
 
 def test_throttled_request_gets_a_429_that_pages_can_read(http):
-    """The stage's limit of one method is lowered to one request in a quarter of an hour."""
+    """Lower the stage's limit for one method to one request in a quarter of an hour."""
     gateway = boto3.client("apigateway")
     (api_id,) = (api["id"] for api in gateway.get_rest_apis(limit=500)["items"] if api["name"] == f"counter-{STAGE}")
     limits = {"rateLimit": "0.001", "burstLimit": "1"}

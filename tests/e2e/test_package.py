@@ -337,7 +337,7 @@ def test_package_downloads_only_files_with_the_required_hash(tmp_path, monkeypat
     assert [file.name for file in (tmp_path / "downloads").iterdir()] == [wheel.name]
 
 
-def test_next_packaging_removes_what_a_killed_one_left(tmp_path):
+def test_next_packaging_removes_the_files_of_a_killed_one(tmp_path):
     shared, own = tmp_path / "shared", tmp_path / "local" / "package-prod"
     shared.mkdir()
     command = [sys.executable, "-m", "ops", "package", "--stage", "prod", str(tmp_path / "build")]

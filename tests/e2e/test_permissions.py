@@ -29,7 +29,7 @@ pytestmark = pytest.mark.exhaustive
 LOCAL_FUNCTIONS = (*FUNCTIONS, "project_sql")
 EVERYBODY = sorted([*LOCAL_FUNCTIONS, "operator"])
 
-#: Lambda gives whatever runs as a function the credentials of the function's role: this hands them out.
+#: The code of a function that returns its credentials. Lambda gives each function the credentials of its role.
 HANDS_OUT_ITS_CREDENTIALS = """
 import os
 
@@ -44,12 +44,13 @@ KEYS = {
     "catalog": {"name": {"S": "nobody's"}},
 }
 
-#: So that a write that is allowed is refused for another reason.
+#: A condition that makes an allowed write fail for another reason.
 IF_IT_IS_THERE = {"ConditionExpression": "attribute_exists(#a)", "ExpressionAttributeNames": {"#a": "nothing"}}
 
 MUCH = "x" * 1_048_577
 
-#: AWS allows several at once to who may do one (SQS API reference, "AddPermission"); the embedded AWS asks for this.
+#: On AWS, the permission for an action includes its batches (SQS API reference, "AddPermission"). The embedded AWS
+#: requires this permission.
 SEVERAL_AT_ONCE = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "sqs:ChangeMessageVisibilityBatch", "Resource": "*"}],
@@ -126,7 +127,7 @@ def allowed(requests: dict[str, Callable[[], object]]) -> set[str]:
 
 
 def expected(actions: frozenset[str], requests: dict[str, Callable[[], object]]) -> set[str]:
-    """Return the requests that use these actions. Every action has one: an action that is not tried is not tested."""
+    """Return the requests that use these actions. Every action must have a request, or it would not be tested."""
     action_of = {request: request.removesuffix(" in a transaction") for request in requests}
     assert actions <= {*action_of.values()}
     return {request for request, action in action_of.items() if action in actions}
@@ -183,7 +184,7 @@ def session_of(api_url):
 
 @pytest.fixture(scope="module")
 def url_of(stage):
-    """Return the addresses of queues by stage and name."""
+    """Return a function that returns queue URLs by name and stage."""
     sqs = boto3.client("sqs")
 
     def found(queue, of_stage):

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.exhaustive
 STAGE = "piped"
 STACK = f"counter-{STAGE}-app"
 
-#: As on a machine that knows no AWS account.
+#: The environment of a machine without an AWS account.
 NOWHERE: dict[str, Any] = {
     "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
     "AWS_ACCESS_KEY_ID": None,
@@ -167,7 +167,7 @@ def test_printed_commands_name_the_stacks_and_existing_files(packaged):
     assert all((packaged.project / name).exists() for name in packaged.result["files"])
 
 
-def test_chalice_itself_makes_the_same_template_of_the_overlay(packaged):
+def test_chalice_itself_makes_the_same_template_from_the_overlay(packaged):
     made = subprocess.run(
         [
             Path(sys.executable).parent / "chalice",
@@ -187,7 +187,7 @@ def test_chalice_itself_makes_the_same_template_of_the_overlay(packaged):
     assert json.loads((packaged.project / "by-chalice" / "sam.json").read_text()) == packaged.template
 
 
-def test_both_templates_are_well_below_what_cloudformation_takes(packaged):
+def test_both_templates_are_well_below_the_limits_of_cloudformation(packaged):
     """`deploy` and the AWS CLI's `deploy --s3-bucket` pass the application's template in a bucket."""
     assert len(json.dumps(packaged.template, separators=(",", ":")).encode()) < 0.1 * 1_000_000
     assert len(template.render_data().encode()) < 0.9 * 51_200

@@ -93,7 +93,7 @@ def run_aws(service: str, operation: str, *words: str, backup: str) -> Any:
     """
     Make the request of a command of the AWS CLI.
 
-    The embedded AWS keeps no past, so the backup takes the place of a point in time.
+    The embedded AWS has no point-in-time recovery, so a backup replaces it.
     """
     session: Any = boto3.Session()
     client = session.client(service)
@@ -155,7 +155,7 @@ def test_deleted_events_are_restored_next_to_later_ones(damaged):
     backup = back_up_log()
     delete_events(counter_id, ids[:2])
     delete_events(other, lost)
-    damaged.run(f"python -m ops rebuild --stage {STAGE}")  # as the operator who has yet to notice
+    damaged.run(f"python -m ops rebuild --stage {STAGE}")  # by an operator who has not noticed the loss yet
     assert damaged.client.counter(counter_id)["value"] == 4
     damaged.count(counter_id, 16)
 
@@ -182,7 +182,7 @@ def test_lost_read_model_is_filled_from_the_log(damaged):
     damaged.run(f"python -m ops verify --stage {STAGE}")
 
 
-def test_standby_stage_takes_over_and_gets_the_rest(damaged):
+def test_standby_stage_takes_over_and_gets_the_missing_events(damaged):
     """The region comes back with events that were not copied before. Clients repeat one of them."""
     counter_id = a_counter_id()
     ids = damaged.count(counter_id, 1, 2)

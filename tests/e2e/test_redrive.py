@@ -120,7 +120,7 @@ def test_invalid_dead_letter_is_parked_again_once(operator, dead_letters, mark):
     assert after["MessageId"] != before["MessageId"]
 
 
-def test_some_are_chosen_by_the_start_of_their_ids_and_the_others_stay(client, dead_letters, park, mark, an_event_of):
+def test_messages_are_selected_by_the_start_of_their_ids(client, dead_letters, park, mark, an_event_of):
     ids = [park(message_body(an_event_of(mark, by)), mark) for by in (1, 2, 4)]
 
     facts, status = redriven("--message", ids[0][:13], "--message", ids[2])
@@ -139,7 +139,7 @@ def test_messages_moved_by_sqs_are_selected_by_their_reason(client, dead_letters
     assert (status, [letter["reason"] for letter in facts["messages"]]) == (0, ["failed too often"])
 
 
-def test_an_id_that_fits_several_messages_sends_nothing(dead_letters, park, mark):
+def test_id_that_matches_several_messages_sends_nothing(dead_letters, park, mark):
     ids = {park(poison(mark), mark) for _ in range(2)}
 
     refused = ops("redrive", "--stage", "local", "--message", "")
@@ -161,13 +161,13 @@ def test_dead_letter_too_large_for_the_queue_stays_and_is_reported(client, dead_
     assert [message["MessageId"] for message in dead_letters()] == [large]
 
 
-def test_nothing_to_send_back_is_no_failure(place, mark):
+def test_redrive_with_nothing_to_send_back_succeeds(place, mark):
     facts, status = redriven("--reason", mark)
 
     assert (status, facts["sent"], facts["messages"]) == (0, 0, [])
 
 
-def test_discarded_dead_letter_is_in_a_local_file_only(place, dead_letters, park, mark):
+def test_discarded_dead_letter_is_only_in_a_local_file(place, dead_letters, park, mark):
     garbage = park(poison(mark), mark)
     kept = park(poison(mark), mark)
 

@@ -221,7 +221,7 @@ def test_publication_cut_off_anywhere_leaves_a_whole_page(place, settings, bucke
         assert len({key.split("/")[1] for key in keys_in(bucket) if key.startswith("v/")}) == 2
         assert finished["unchanged"] + len(finished["published"]) == 5
 
-    # Only once the page is put is it the new one, and all that may be missing by then is the removal.
+    # The new page is shown only after the page is put. After that, only the removal of old files may be missing.
     assert seen == ["old"] * (len(made) - 1) + ["new"]
 
 

@@ -86,7 +86,7 @@ def test_invalid_template_is_reported_in_the_words_of_cloudformation(name):
 
 
 @pytest.mark.parametrize("status", ["CREATE_FAILED", "DELETE_COMPLETE", "DELETE_SKIPPED"])
-def test_stack_does_not_hold_failed_and_released_resources(status):
+def test_stack_does_not_contain_failed_or_released_resources(status):
     listed: list[Any] = [
         {"ResourceType": "AWS::S3::Bucket", "PhysicalResourceId": "ours", "ResourceStatus": "CREATE_COMPLETE"},
         {"ResourceType": "AWS::S3::Bucket", "PhysicalResourceId": "somebody-elses", "ResourceStatus": status},

@@ -14,10 +14,10 @@ from tests.e2e.conftest import eventually
 
 pytestmark = pytest.mark.exhaustive
 
-#: What Lambda's runtime for Python brings (developer guide, "Runtime-included SDK versions").
+#: The packages that Lambda's runtime for Python includes (developer guide, "Runtime-included SDK versions").
 IN_THE_RUNTIME = {"boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3"}
 
-#: Imports the application from the package, where nothing else is found but the standard library and the runtime's.
+#: Import the application from the package, with only the standard library and the packages of the runtime.
 IMPORT_AS_LAMBDA_DOES = """
 import sys
 

@@ -19,7 +19,7 @@ from tests.pipeline import Pipeline
 
 @pytest.fixture
 def pipeline(stage: dict[str, str]) -> Pipeline:
-    """Return an empty pipeline with a counter of its own."""
+    """Return an empty pipeline with its own counter."""
     return Pipeline(
         stage["ProjectionQueueUrl"], stage["DeadLetterQueueUrl"], stage["EventLogStreamArn"], random.Random(20181)
     )
@@ -57,11 +57,11 @@ class Second:
     dead_letter_url: str
 
     def published(self) -> list[str]:
-        """Take all messages from its queue and return their bodies."""
+        """Take all messages from the projection's queue and return their bodies."""
         return [message["Body"] for message in self.pipeline.drain(self.queue_url)]
 
     def parked(self) -> list[dict[str, Any]]:
-        """Take all messages from its dead-letter queue."""
+        """Take all messages from the projection's dead-letter queue."""
         return self.pipeline.drain(self.dead_letter_url)
 
 

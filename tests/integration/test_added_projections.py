@@ -27,7 +27,7 @@ MORE = tuple(
 
 @pytest.fixture
 def stage_with_more(place, monkeypatch):
-    """Return the settings of a stage with three further projections."""
+    """Return the settings of a stage with three additional projections."""
     for module in (settings, provision, destroy):
         monkeypatch.setattr(module, "PROJECTIONS", (*PROJECTIONS, *MORE))
     return replace(settings.read({"STAGE": STAGE, "COUNTERS": "*"}), switches=frozenset(more.setting for more in MORE))

@@ -146,7 +146,7 @@ def test_concurrent_adjustments_with_one_key_record_one_event(pipeline):
     assert (pipeline.value, pipeline.version) == (-4, 1)
 
 
-def test_adjustment_that_conflicts_at_every_try_records_nothing(pipeline):
+def test_adjustment_that_conflicts_at_every_attempt_records_nothing(pipeline):
     with faults.inject("TransactWriteItems", faults.cancel, faults.ALWAYS), pytest.raises(ContendedError):
         adjust(pipeline, to=5)
 

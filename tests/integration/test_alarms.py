@@ -18,9 +18,9 @@ from ops.deployment import provision
 from testkit.builders import a_scheduled_turn, an_event
 from tests.environments import environment
 
-#: What AWS measures, by namespace: its metrics that we look at, and the dimensions by which it has them (the services'
-#: guides: "Monitoring queues using CloudWatch", "Types of metrics for Lambda functions", "Amazon API Gateway dimensions
-#: and metrics", "DynamoDB metrics and dimensions").
+#: The AWS metrics that the stage uses, by namespace, with their dimensions (the services' guides: "Monitoring queues
+#: using CloudWatch", "Types of metrics for Lambda functions", "Amazon API Gateway dimensions and metrics", "DynamoDB
+#: metrics and dimensions").
 MEASURED_BY_AWS = {
     "AWS/SQS": (
         {
@@ -54,7 +54,7 @@ MEASURED = MEASURED_BY_AWS | {telemetry.NAMESPACE: (set(telemetry.METRICS), {"se
 #: The name of a stage that has a second projection.
 WITH_SQL = "two-projections"
 
-#: Alarms that send no message when they end: a quiet stage has no data, so this would be at the first event after it.
+#: Alarms that send no message when they end: in a quiet stage, the next event would cause such a message.
 WITHOUT_END = {f"counter-{stage}-counting-stopped" for stage in ("pipeline", WITH_SQL)}
 
 #: Metrics that each function has.
@@ -95,7 +95,7 @@ def dashboard(name):
 
 @pytest.fixture
 def at_rest(stage):
-    """Set all alarms to OK, whatever other tests have measured."""
+    """Set all alarms to OK, regardless of the metrics of other tests."""
     for alarm in alarms_of("pipeline"):
         boto3.client("cloudwatch").set_alarm_state(
             AlarmName=alarm["AlarmName"], StateValue="OK", StateReason="a test begins"
@@ -209,14 +209,14 @@ def test_errors_and_throttles_of_every_function_have_an_alarm(name, alarms):
     assert watched == {(metric, function) for metric in OF_EACH_FUNCTION for function in functions_of(name)}
 
 
-def test_every_metric_of_our_own_is_on_the_dashboard(name, dashboard):
+def test_every_metric_of_the_application_is_on_the_dashboard(name, dashboard):
     shown = {metric for namespace, metric, _ in looked_at([], dashboard) if namespace == telemetry.NAMESPACE}
 
     assert shown == set(telemetry.list_metrics([READ_MODEL, SQL] if name == WITH_SQL else [READ_MODEL]))
 
 
 def test_every_alarm_is_on_the_dashboard_and_notifies_the_topic(name, stage, stage_with_sql, alarms, dashboard):
-    """It notifies on ALARM and on OK."""
+    """The topic is notified on ALARM and, except for `WITHOUT_END`, on OK."""
     lists = [widget["properties"]["alarms"] for widget in dashboard["widgets"] if widget["type"] == "alarm"]
     topic = (stage_with_sql if name == WITH_SQL else stage)["AlarmTopicArn"]
 
@@ -245,10 +245,10 @@ def test_findings_of_the_check_raise_alarms_and_reach_subscribers(
 @pytest.fixture
 def counting_stopped(stage):
     """
-    Return a function that puts the metrics among these lines into CloudWatch, and returns the alarm's state then.
+    Return a function that puts the metrics of these lines into CloudWatch, and returns the resulting alarm state.
 
-    The alarm is a copy in a namespace of its own, where other tests measure nothing. The embedded AWS evaluates it when
-    data arrives, on all data of the last 10 minutes at once: this tests the reported metrics, and
+    The alarm is a copy in a separate namespace, without the metrics of other tests. The embedded AWS evaluates the copy
+    when data arrives, on all data of the last 10 minutes. This fixture therefore tests only the reported metrics, and
     `tests/unit/test_template.py` tests when the alarm goes off.
     """
     cloudwatch = boto3.client("cloudwatch")

@@ -369,7 +369,7 @@ def test_rebuild_with_the_second_database_unusable_repairs_the_first(pipeline, s
     assert "1 event counted." in capsys.readouterr().err
 
 
-def test_counter_known_to_the_second_projection_only_is_accepted(pipeline, second_on_command_line):
+def test_counter_that_only_the_second_projection_has_is_accepted(pipeline, second_on_command_line):
     read_model.count([an_event(counter_id=pipeline.counter_id)])
 
     first = run_rebuild(pipeline, "--projection", "read-model")

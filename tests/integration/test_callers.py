@@ -72,7 +72,7 @@ def test_increment_by_anyone_is_stored_without_a_caller(pipeline):
     [({}, "jwt"), ("api-key", {}), ("api-key", "iam"), ("jwt", {"authorizer": {"principalId": "x"}})],
 )
 def test_retry_by_another_caller_is_the_same_increment(pipeline, kind, first, second):
-    """The stage switched `WRITERS`, or the client its credentials, in between."""
+    """In between, the stage changed `WRITERS`, or the client changed its credentials."""
     contexts = [CALLERS[each][0] if isinstance(each, str) else each for each in (first, second)]
     answers = [
         increment(pipeline, context, {"by": 2}, Idempotency_Key="k", **KINDS[kind])

@@ -1,4 +1,4 @@
-"""Which counters exist: each route refuses before it reads or writes, and each process reads the catalog rarely."""
+"""Test which counters exist. Each route checks before it reads or writes, and each process rarely reads the catalog."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Stage:
     now_ms: int
 
     def put(self, **sets: set[str]) -> None:
-        """Replace the catalog, without any process noticing."""
+        """Replace the catalog, but not the copies that processes have."""
         item: dict[str, Any] = {"name": "counters", **{name: entries for name, entries in sets.items() if entries}}
         boto3.resource("dynamodb").Table(settings.current().catalog_table).put_item(Item=item)
 
@@ -75,7 +75,7 @@ def test_allowed_counters_are_incremented_and_read(operated, pipeline):
         assert [answer.status for answer in reads(pipeline)] == [200, 200, 404, 200, 200, 200]
 
 
-def test_malformed_counter_id_is_malformed_whichever_counters_exist(operated, pipeline):
+def test_malformed_counter_id_is_400_although_no_such_counter_exists(operated, pipeline):
     with environment(COUNTERS="visits"):
         answer = pipeline.send("GET", "/counters/{counter_id}", path={"counter_id": "a%2Fb"})
 
@@ -100,7 +100,7 @@ def test_closed_counter_is_read_but_not_incremented(operated, pipeline):
     assert [answer.status for answer in reads(pipeline)] == [200, 200, 404, 200, 200, 200]
 
 
-def test_hidden_counter_is_as_unknown_as_one_that_is_not_allowed(operated, pipeline):
+def test_hidden_counter_is_answered_like_one_that_is_not_allowed(operated, pipeline):
     operated.put(hidden={"*"}, closed={pipeline.counter_id})
 
     assert (pipeline.increment().status, pipeline.increment().body["type"]) == (403, NOT_ALLOWED)
@@ -169,7 +169,7 @@ def test_clock_that_goes_back_does_not_keep_an_old_copy(operated, pipeline):
 
 
 @pytest.mark.parametrize("entries", ["clicks", ["clicks"], {1}])
-def test_damaged_catalog_is_as_one_that_cannot_be_read(operated, pipeline, entries):
+def test_damaged_catalog_is_handled_like_an_unavailable_one(operated, pipeline, entries):
     """A process without a copy answers 503. Other processes keep their copies."""
     operated.put(closed={pipeline.counter_id})
     assert pipeline.increment().status == 403

@@ -152,8 +152,8 @@ def test_counter_never_incremented_has_value_zero(pipeline):
     assert answer.body == {"counter_id": pipeline.counter_id, "value": 0, "version": 0, "updated_at": None}
 
 
-def test_path_percent_encoded_names_the_same_counter_and_event(pipeline):
-    """API Gateway passes the parameters of a path on as the client encoded them."""
+def test_percent_encoded_path_names_the_same_counter_and_event(pipeline):
+    """API Gateway passes on the parameters of a path as the client encoded them."""
     plain = pipeline.counter_id = f"{pipeline.counter_id}~"
     pipeline.counter_id = "".join(f"%{ord(character):02x}" for character in plain)
 

@@ -12,7 +12,7 @@ from testkit.builders import a_counter_id, an_event, api_event, message_body, qu
 
 PROJECT = Path(__file__).parent.parent.parent
 
-#: Starts a function as Lambda does, hands it events, and says how many connections there were after each step.
+#: A program that starts a function as Lambda does, sends it events, and prints the number of connections at each step.
 PROGRAM = """
 import json, sys
 opened = 0
@@ -63,7 +63,7 @@ def test_project_opens_a_second_connection_only_to_park(stage):
     assert connections_of("project", *batches, poison, poison) == [0, 1, 1, 2, 2]
 
 
-def test_connections_are_probed_while_nothing_is_sent(stage):
+def test_idle_connections_are_kept_alive(stage):
     clients: list[Any] = [*aws_requests.clients()]
 
     assert all(client.meta.config.tcp_keepalive for client in clients)

@@ -82,7 +82,7 @@ def test_the_status_of_a_recent_event_is_two_reads(pipeline, counted):
 
 
 @pytest.mark.parametrize("counted", [True, False])
-def test_the_status_of_an_archived_or_late_event_is_a_read_more(pipeline, counted):
+def test_status_of_an_archived_or_late_event_takes_one_more_read(pipeline, counted):
     event = an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_SECOND_MS)
     event_log.append(event)
     others = [an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_SECOND_MS + n) for n in range(1, 100)]
@@ -97,7 +97,7 @@ def test_the_status_of_an_archived_or_late_event_is_a_read_more(pipeline, counte
 
 
 def test_a_lone_increment_costs_two_write_units_from_command_to_counter(pipeline, reader):
-    """And its share of an archive page: tests/resilience/test_steady_cost.py."""
+    """tests/resilience/test_steady_cost.py adds the increment's share of an archive page."""
     with aws_requests.record(reader=reader) as requests:
         pipeline.increment()
         pipeline.publish(pipeline.new_records())
@@ -144,8 +144,8 @@ def test_a_redelivered_event_costs_no_write(pipeline, reader):
     assert requests.write_units() == 0
 
 
-def test_a_copy_that_sqs_does_not_count_costs_one_refused_write(pipeline, reader):
-    """A message that the stream's redelivery sent twice is new to SQS."""
+def test_duplicate_that_is_new_to_sqs_costs_one_refused_write(pipeline, reader):
+    """If a redelivery of the stream sends a message again, it is a new message for SQS."""
     body = message_body(an_event(counter_id=pipeline.counter_id))
     pipeline.project([body])
 
@@ -223,8 +223,8 @@ def test_a_history_of_a_day_with_an_event_every_minute_is_two_requests(pipeline)
 
 
 @pytest.mark.parametrize("each_ms", [1, 1000, 10**6])
-def test_a_page_of_events_costs_little_however_spread_they_are(pipeline, each_ms):
-    """It reads the entries, then the events, eventually consistent, at half a unit each."""
+def test_page_of_events_costs_little_even_if_they_are_spread_out(pipeline, each_ms):
+    """The query reads the entries, and then the events with eventually consistent reads, at half a unit each."""
     pipeline.record(
         *[an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_SECOND_MS + n * each_ms) for n in range(200)]
     )
@@ -255,7 +255,7 @@ def test_inputs_of_the_cost_table_equal_the_measurements(pipeline):
 @pytest.mark.exhaustive
 @pytest.mark.no_cover
 def test_stored_bytes_of_fronts_equal_the_measurements():
-    """In a process of its own, because the application reads its fronts once."""
+    """Measure in a separate process, because the application reads its fronts only once."""
     now = environment.run_in_process(environment.measure_section, "fronts", True)
 
     stored = store.read()["fronts"]["raw"]

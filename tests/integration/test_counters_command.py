@@ -34,7 +34,7 @@ def list_states(*names):
 
 
 @pytest.mark.parametrize(("action", "position"), [("add", 0), ("close", 1), ("hide", 2)])
-def test_change_adds_names_and_patterns_once_however_often(action, position):
+def test_repeated_change_adds_names_and_patterns_once(action, position):
     for _ in range(2):
         outcome = counters.change(action, ("visits", "likes-*"))
 
@@ -174,7 +174,7 @@ def test_damaged_catalog_is_named_and_unchanged(table, action, error):
 
 
 def test_concurrent_operators_lose_no_change():
-    """Eight operators close and hide names of their own, while others reopen and show theirs."""
+    """Eight concurrent operators change the catalog, each with different names."""
     counters.change("close", tuple(f"was-closed-{number}" for number in range(8)))
     counters.change("hide", tuple(f"was-hidden-{number}" for number in range(8)))
     together = threading.Barrier(8)

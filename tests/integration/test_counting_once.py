@@ -30,7 +30,7 @@ def test_everything_delivered_again_later_changes_nothing(pipeline):
 
 
 def test_a_batch_too_large_for_one_transaction_is_counted_once(pipeline):
-    """More new events, and later more late events in more pages, than one plan may write."""
+    """Deliver more new events than one plan may write, and then more late events in more pages."""
     events = [an_event(counter_id=pipeline.counter_id, recorded_at_ms=n) for n in range(12_000)]
     for start in range(0, 12_000, 2_500):
         pipeline.count(*events[start : start + 2_500 : 2])
@@ -50,7 +50,7 @@ def test_counting_with_shards_equals_counting_without(pipeline, four_shards):
     pipeline.project(pipeline.published())
 
     partitions = {record["dynamodb"]["Keys"]["partition"]["S"] for record in records}
-    # Which of them is chance, for the ids come from the counter's name.
+    # The parts are random, because the ids derive from the counter's random name.
     assert partitions <= {f"{pipeline.counter_id}#{shard}" for shard in range(four_shards)}
     assert len(partitions) > 1
     assert (again.headers["Idempotency-Replayed"], before) == ("true", "pending")

@@ -104,7 +104,7 @@ def test_stage_not_made_by_provision_has_no_recorded_shards(place):
     assert stream_arn._find_shards(boto3.client("cloudformation"), "counter-never-provisioned-data") is None
 
 
-def test_denied_lookup_is_not_taken_for_a_missing_stage():
+def test_denied_lookup_is_not_mistaken_for_a_missing_stage():
     client = boto3.client("cloudformation")
     with Stubber(client) as answers:
         answers.add_client_error("describe_stacks", "AccessDenied")

@@ -24,7 +24,7 @@ def rows(answer):
 
 @pytest.fixture
 def put_archive(put_until_end, pipeline):
-    """Put an archive as it would be, had this many events been counted in each of the first seconds."""
+    """Put the archive that results from counting this many events in each of the first seconds."""
 
     def put(seconds, events, part=0, parts=1):
         partition = pipeline.counter_id if parts == 1 else f"{pipeline.counter_id}#{part}"
@@ -93,7 +93,7 @@ def test_a_history_has_a_point_for_each_step_that_is_not_empty(pipeline):
     ]
 
 
-def test_the_start_is_part_of_a_history_and_the_end_is_not(pipeline):
+def test_history_includes_its_start_and_excludes_its_end(pipeline):
     pipeline.count(*[at(n, counter_id=pipeline.counter_id, by=10**n) for n in range(4)])
 
     def total(start, end):
@@ -105,7 +105,7 @@ def test_the_start_is_part_of_a_history_and_the_end_is_not(pipeline):
     assert total("21", "22.001") == 110
 
 
-def test_a_history_counts_adjustments_too_and_may_go_down(pipeline):
+def test_history_counts_adjustments_and_may_decrease(pipeline):
     pipeline.record(
         at(0, counter_id=pipeline.counter_id, by=5),
         an_adjustment(counter_id=pipeline.counter_id, by=-7, recorded_at_ms=A_TIME_S * 1000),
@@ -206,7 +206,7 @@ def test_an_outage_of_the_read_model_or_the_log_is_503(pipeline):
             assert asked().status == 503
 
 
-def test_events_are_newest_first_also_within_a_second_and_a_millisecond(pipeline):
+def test_events_are_newest_first_even_within_a_millisecond(pipeline):
     events = [at(n % 3 + n % 2 / 10, counter_id=pipeline.counter_id) for n in range(30)]
     pipeline.record(*events)
 
@@ -279,7 +279,7 @@ def test_unprocessed_keys_of_a_batch_are_read(pipeline):
     assert requests.operations[-3:] == ["BatchGetItem"] * 3
 
 
-def test_an_event_that_the_log_does_not_show_at_once_is_looked_for_again(pipeline):
+def test_event_missing_from_a_stale_read_of_the_log_is_read_again(pipeline):
     events = [at(n, counter_id=pipeline.counter_id) for n in range(3)]
     pipeline.record(*events)
 
@@ -291,7 +291,7 @@ def test_an_event_that_the_log_does_not_show_at_once_is_looked_for_again(pipelin
     assert [part.get("ConsistentRead", False) for part in consistent] == [False, True]
 
 
-def test_an_id_that_the_log_lacks_is_left_out(pipeline):
+def test_id_that_the_log_lacks_is_omitted(pipeline):
     known = at(5, counter_id=pipeline.counter_id)
     pipeline.record(known)
     pipeline.count(*[at(n, counter_id=pipeline.counter_id) for n in range(10)])

@@ -14,7 +14,7 @@ LOCAL = settings.read({"STAGE": "local"})
 
 @pytest.fixture(autouse=True)
 def _remove_keys(place):
-    """Run the whole system, and leave no keys of the test behind."""
+    """Run the whole system, and remove the keys that a test added."""
     yield
     keys.remove_all(LOCAL)
 

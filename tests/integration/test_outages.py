@@ -16,7 +16,7 @@ pytestmark = pytest.mark.sample(1)
 
 
 @pytest.mark.parametrize("fault", [faults.drop_request, faults.throttle])
-def test_a_log_that_is_out_of_reach_is_503_and_a_keyed_retry_counts_once(pipeline, fault):
+def test_unreachable_log_is_503_and_a_keyed_retry_counts_once(pipeline, fault):
     with faults.inject("PutItem", fault, faults.ALWAYS):
         refused = pipeline.increment({"by": 3}, Idempotency_Key="k")
 
@@ -29,7 +29,7 @@ def test_a_log_that_is_out_of_reach_is_503_and_a_keyed_retry_counts_once(pipelin
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency_Key": "k"}])
-def test_an_append_whose_answer_is_lost_meets_itself_and_is_accepted(pipeline, headers):
+def test_append_whose_response_is_lost_is_retried_and_accepted(pipeline, headers):
     with faults.inject("PutItem", faults.lose_answer):
         accepted = pipeline.increment({"by": 3}, **headers)
 
@@ -42,7 +42,7 @@ def test_an_append_whose_answer_is_lost_meets_itself_and_is_accepted(pipeline, h
     ("operation", "wish"),
     [("TransactWriteItems", {"If_Match": '"0"'}), ("UpdateItem", {"Prefer": "return=representation"})],
 )
-def test_a_count_at_once_whose_answer_is_lost_happened_once(pipeline, operation, wish):
+def test_immediate_count_whose_response_is_lost_happens_once(pipeline, operation, wish):
     with faults.inject(operation, faults.lose_answer):
         answer = pipeline.increment({"by": 3}, **wish)
 
@@ -51,7 +51,7 @@ def test_a_count_at_once_whose_answer_is_lost_happened_once(pipeline, operation,
     assert (answer.status, answer.body["value"], pipeline.value, pipeline.version) == (200, 3, 3, 1)
 
 
-def test_an_append_that_meets_a_transaction_tries_again(pipeline):
+def test_append_that_conflicts_with_a_transaction_is_retried(pipeline):
     with faults.inject("PutItem", faults.conflict, times=3):
         accepted = pipeline.increment()
 
@@ -70,7 +70,7 @@ def test_increments_are_accepted_during_an_outage_of_the_read_model(pipeline):
     assert "ThrottlingException" not in str(unread.body)
 
 
-def test_a_swap_that_conflicts_at_every_try_is_503_and_not_recorded(pipeline):
+def test_swap_that_conflicts_at_every_attempt_is_503_and_not_recorded(pipeline):
     with faults.inject("TransactWriteItems", faults.cancel, faults.ALWAYS):
         swap = pipeline.increment(If_Match='"0"')
 
@@ -78,7 +78,7 @@ def test_a_swap_that_conflicts_at_every_try_is_503_and_not_recorded(pipeline):
     assert (pipeline.new_records(), pipeline.value) == ([], 0)
 
 
-def test_an_add_and_get_that_conflicts_at_every_try_is_accepted(pipeline):
+def test_add_and_get_that_conflicts_at_every_attempt_is_accepted(pipeline):
     """The preference is not honored; the stream delivers the event."""
     with faults.inject("UpdateItem", faults.conflict, faults.ALWAYS):
         accepted = pipeline.increment({"by": 2}, Prefer="return=representation")
@@ -117,7 +117,7 @@ def test_failed_transaction_states_its_cause(pipeline, fault, error, cause):
         commit()
 
 
-def test_an_append_that_meets_transactions_each_time_is_503(pipeline):
+def test_append_that_conflicts_with_transactions_each_time_is_503(pipeline):
     with faults.inject("PutItem", faults.conflict, faults.ALWAYS):
         answer = pipeline.increment()
 

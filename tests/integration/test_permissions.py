@@ -71,7 +71,7 @@ class Asked:
             case {"QueueUrl": url}:
                 queue = url.rpartition("/")[2]
                 self._add(queue, SINGLY.get(operation, operation))
-                self._add(queue, "GetQueueUrl")  # once in the life of a process, and so perhaps not here
+                self._add(queue, "GetQueueUrl")  # once per process, so possibly not in this test
 
     def _add(self, name: str, action: str) -> None:
         self.of.setdefault(RESOURCES[name], set()).add(action)
@@ -79,7 +79,7 @@ class Asked:
 
 @contextlib.contextmanager
 def asked():
-    """Record the actions that are requested inside, by the application's clients and by new ones."""
+    """Record the actions that are requested in the block, by the application's clients and by new ones."""
     found = Asked()
 
     def note(params, model, **_):
@@ -142,7 +142,7 @@ def use_check(pipeline, _monkeypatch):
 
 
 def count_old_events(counter_id):
-    """Count enough old events, which are in the log, that the counter has archive pages."""
+    """Append old events and count them: enough for archive pages."""
     events = [an_event(counter_id=counter_id, recorded_at_ms=OLD_MS + n) for n in range(2 * RECENT_MAX)]
     for event in events:
         event_log.append(event)
@@ -204,7 +204,7 @@ def use_operator(pipeline, folder, restored_log):
 
 @pytest.fixture
 def restored_log(stage):
-    """Restore the log to another table, for the length of a test."""
+    """Restore the log to another table for the duration of a test."""
     client, log = boto3.client("dynamodb"), settings.current().event_log_table
     restored = f"{log}-restored"
     client.restore_table_to_point_in_time(SourceTableName=log, TargetTableName=restored, UseLatestRestorableTime=True)
@@ -221,7 +221,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_function_uses_every_permission_and_no_other(pipeline, monkeypatch, function):
+def test_function_uses_exactly_its_permissions(pipeline, monkeypatch, function):
     found = FUNCTIONS[function](pipeline, monkeypatch)
 
     for resource, actions in BY_LAMBDA.get(function, {}).items():
@@ -229,13 +229,13 @@ def test_function_uses_every_permission_and_no_other(pipeline, monkeypatch, func
     assert found.of == NEEDED[function]
 
 
-def test_operator_uses_every_permission_and_no_other(pipeline, tmp_path, restored_log):
+def test_operator_uses_exactly_the_permissions(pipeline, tmp_path, restored_log):
     found = use_operator(pipeline, tmp_path, restored_log)
 
     assert found.of == NEEDED["operator"]
 
 
-def test_operator_uses_every_permission_with_sql_and_no_other(pipeline, second, tmp_path, restored_log):
+def test_operator_uses_exactly_the_permissions_with_sql(pipeline, second, tmp_path, restored_log):
     projector.project(SQL, read_model.count, queue_batch(["unknown"]))
 
     found = use_operator(pipeline, tmp_path, restored_log)

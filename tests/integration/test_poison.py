@@ -53,7 +53,7 @@ def test_redriven_message_counts_only_its_uncounted_events(pipeline):
     assert (pipeline.value, pipeline.version) == (3, 3)
 
 
-def test_a_parked_stream_record_sent_back_is_counted_once_it_is_understood(pipeline):
+def test_parked_stream_record_is_sent_back_and_counted_by_newer_code(pipeline):
     record = stream_record(an_event(counter_id=pipeline.counter_id, by=5))
     record["dynamodb"]["NewImage"]["version"] = {"N": "2"}
     pipeline.publish([record])
@@ -90,7 +90,7 @@ def test_a_broken_stream_record_is_parked_and_its_neighbours_are_published(pipel
     assert parked["MessageAttributes"]["source"]["StringValue"] == "event log stream"
 
 
-def test_a_message_as_large_as_a_queue_takes_is_parked_whole(pipeline):
+def test_message_of_the_maximum_size_is_parked_whole(pipeline):
     body = json.dumps({"version": 2, "filler": "x" * (256 * 1024 - 28)})
 
     pipeline.project([body])
@@ -111,7 +111,7 @@ def test_message_longer_than_the_queues_limit_is_cut_and_marked(pipeline):
     assert len(pipeline.published()) == 1
 
 
-def test_message_nested_too_deeply_for_json_is_parked_in_short(pipeline):
+def test_message_nested_too_deeply_for_json_is_parked_shortened(pipeline):
     record: list[object] = []
     for _ in range(5000):
         record = [record]
@@ -123,7 +123,7 @@ def test_message_nested_too_deeply_for_json_is_parked_in_short(pipeline):
     assert len(pipeline.published()) == 1
 
 
-def test_a_record_without_a_body_is_parked_as_it_came(pipeline):
+def test_record_without_a_body_is_parked_unchanged(pipeline):
     app.project({"Records": [{"messageId": "1"}]}, None)
 
     assert [json.loads(message["Body"]) for message in pipeline.parked()] == [{"messageId": "1"}]
@@ -135,7 +135,7 @@ def test_characters_that_sqs_refuses_are_parked_as_json(pipeline):
     assert [json.loads(message["Body"]) for message in pipeline.parked()] == ["bell \x07 and \ud800 half a pair"]
 
 
-def test_an_empty_batch_is_nothing(pipeline):
+def test_empty_batch_changes_nothing(pipeline):
     pipeline.project([])
     pipeline.publish([])
 

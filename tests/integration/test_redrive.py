@@ -1,4 +1,4 @@
-"""A redrive loses and hides no message, wherever it is interrupted. It reports messages that other consumers hide."""
+"""An interrupted redrive neither loses nor hides a message. It reports messages that other consumers hide."""
 
 import json
 import signal
@@ -81,7 +81,7 @@ def test_interrupted_redrive_leaves_the_remaining_messages_visible(pipeline, bod
     assert (len(sent), len(left), {*sent, *left}) == (1, 2, set(bodies))
 
 
-def test_interrupted_while_gathering_all_is_visible_at_once(pipeline, bodies):
+def test_redrive_interrupted_while_receiving_leaves_all_visible(pipeline, bodies):
     calls = []
 
     def second_is_interrupted(attempt):
@@ -146,8 +146,8 @@ def test_discarded_stream_batch_is_sent_from_the_log(pipeline):
     assert pipeline.parked() == []
 
 
-def test_messages_that_are_sent_back_say_so(pipeline, bodies):
-    """The projector then reads first, because many of their events are counted."""
+def test_messages_that_are_sent_back_are_marked(pipeline, bodies):
+    """The mark makes the projector read first, because many of the events are counted."""
     run()
 
     found = pipeline.drain(pipeline.queue_url)
@@ -156,7 +156,7 @@ def test_messages_that_are_sent_back_say_so(pipeline, bodies):
     )
 
 
-def test_interrupted_while_reading_the_log_the_note_stays(pipeline):
+def test_redrive_interrupted_while_reading_the_log_keeps_the_note(pipeline):
     pipeline.increment()
     sqs.send(READ_MODEL.dead_letter_queue(settings.current().stage), stream_note(A_TIME_MS, A_TIME_MS))
 
@@ -346,7 +346,7 @@ def test_redrive_by_age_sends_the_older_messages(pipeline, bodies):
         (Selection(ids=["a1"], reason="old"), False),
     ],
 )
-def test_selection_has_letters_that_match_all_of_its_parts(selection, is_selected):
+def test_selection_has_dead_letters_that_match_all_criteria(selection, is_selected):
     letter = DeadLetter("a1b2", "read-model", "queue", "too new", "projection queue", "", 60, "")
 
     assert selection.has(letter) is is_selected

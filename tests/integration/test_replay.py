@@ -76,15 +76,15 @@ def test_position_of_another_shape_is_ignored(counter_id, tmp_path, monkeypatch)
     assert replayed(tmp_path, selection)["resumed_after"] == 0
 
 
-def test_messages_of_a_replay_say_so(pipeline, counter_id, tmp_path):
-    """The projector then reads first."""
+def test_messages_of_a_replay_are_marked(pipeline, counter_id, tmp_path):
+    """The mark makes the projector read before it writes."""
     replayed(tmp_path, replay.Selection([counter_id]))
 
     (message,) = pipeline.drain(pipeline.queue_url)
     assert message["MessageAttributes"]["likely_counted"] == {"StringValue": "true", "DataType": "String"}
 
 
-def test_position_says_what_it_belongs_to_and_when(counter_id, tmp_path, monkeypatch):
+def test_position_has_its_owner_and_its_time(counter_id, tmp_path, monkeypatch):
     cut_off(tmp_path, replay.Selection([counter_id]), monkeypatch)
 
     (memory,) = tmp_path.iterdir()
@@ -134,7 +134,7 @@ def test_resumed_replay_says_so_before_it_sends(counter_id, tmp_path, monkeypatc
     )
 
 
-def test_positions_of_a_stage_are_deleted_and_no_others(tmp_path):
+def test_only_positions_of_the_stage_are_deleted(tmp_path):
     selections = [replay.Selection(), replay.Selection(["clicks"])]
     deleted = [replay.locate_checkpoint(tmp_path, "dev", selection) for selection in selections]
     kept = [replay.locate_checkpoint(tmp_path, stage, replay.Selection()) for stage in ("dev-2", "prod")]
@@ -148,7 +148,7 @@ def test_positions_of_a_stage_are_deleted_and_no_others(tmp_path):
 
 @pytest.fixture
 def purged_id(pipeline, counter_id):
-    """Return a counter that was purged, and got two events since."""
+    """Return a counter that was purged, and has two events since the purge."""
     writer.count(log_reader.skip_unreadable(log_reader.scan_counter(counter_id)))
     outcome = purge.purge(
         settings.current(),

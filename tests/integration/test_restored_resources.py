@@ -13,7 +13,7 @@ from ops.deployment import provision, resources
 
 @pytest.fixture(scope="module")
 def stage(place):
-    """Provision a stage of its own, whose event log is protected, and return its settings."""
+    """Provision a separate stage whose event log is protected, and return its settings."""
     made = settings.read({"STAGE": f"lost-{uuid.uuid4().hex[:8]}", "COUNTERS": "*"})
     provision.provision(made)
     return made

@@ -66,7 +66,7 @@ def test_one_increment_is_followed_from_its_request_to_its_count_by_ids(pipeline
         assert line["timestamp"].endswith("+00:00")
 
 
-def test_metrics_are_one_line_in_the_embedded_metric_format(pipeline, seen):
+def test_metrics_are_written_in_one_line_of_the_embedded_format(pipeline, seen):
     pipeline.increment()
 
     (metric,) = seen().metrics
@@ -185,7 +185,7 @@ def test_request_answered_503_is_logged_with_ids_and_traceback(pipeline, seen):
     assert found.sums == {"Unavailable": 1}
 
 
-def test_a_request_that_fails_unforeseen_is_an_error_with_a_traceback(pipeline, seen):
+def test_unexpected_failure_of_a_request_is_an_error_with_a_traceback(pipeline, seen):
     def breaks(_attempt):
         raise RuntimeError("broken")
 
@@ -315,7 +315,7 @@ def test_empty_batch_logs_nothing(pipeline, seen):
     assert seen() == Seen([], [])
 
 
-def test_client_input_is_in_no_log_line(pipeline, capsys):
+def test_log_lines_contain_no_client_input(pipeline, capsys):
     capsys.readouterr()
 
     pipeline.increment({"by": 137}, Idempotency_Key="jane@example.com")
@@ -325,7 +325,7 @@ def test_client_input_is_in_no_log_line(pipeline, capsys):
     written = capsys.readouterr().out
     assert pipeline.counter_id in written
     assert "jane" not in written.lower()
-    # As values: within a time or an id these digits may well be.
+    # Compare whole values, because a time or an id may contain these digits.
     lines = [json.loads(line) for line in written.splitlines()]
     assert not [line for line in lines if 137 in line.values() or 731 in line.values()]
 
@@ -342,14 +342,14 @@ def test_below_the_level_only_metrics_are_written(pipeline, seen):
 
 
 def test_chalices_own_log_lines_are_json_too(pipeline, seen):
-    pipeline.send("GET", "/counters/{counter_id}/events/{event_id}")  # without the latter
+    pipeline.send("GET", "/counters/{counter_id}/events/{event_id}")  # without an event id
 
     ours, chalices = seen().lines
     assert (ours["message"], ours["level"]) == ("the function failed", "ERROR")
     assert (chalices["message"].partition(" /")[0], chalices["level"]) == ("Caught exception for path", "ERROR")
 
 
-def test_any_text_makes_a_line(pipeline, seen):
+def test_any_text_can_be_logged(pipeline, seen):
     telemetry.log_parked("a source", "half a pair \ud800, a bell \x07, two\nlines", {"odd": b"bytes"}, "1")
 
     (line,) = seen().lines

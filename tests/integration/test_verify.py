@@ -20,7 +20,7 @@ A_SECOND = 1_700_000_000
 
 
 def counted(pipeline, number=3):
-    """Count logged events of a long time ago, by 1, 2, 4, ..."""
+    """Append old events with the amounts 1, 2, 4, ..., and count them."""
     events = logged(pipeline, number)
     pipeline.count(*events)
     return events
@@ -60,7 +60,7 @@ def test_read_model_that_matches_the_log_passes(pipeline):
     assert (report.holds, report.counters, report.events, report.entries, report.pending) == (True, 1, 3, 3, 0)
 
 
-def test_a_counter_never_incremented_holds(pipeline):
+def test_counter_never_incremented_matches(pipeline):
     assert verified(pipeline).holds
 
 
@@ -91,13 +91,13 @@ def test_a_young_event_is_pending_and_an_old_one_is_wrong(pipeline):
     assert numbers(old) == {kinds.UNCOUNTED: 1}
 
 
-def test_verifying_waits_until_it_is_known_of_each_pending_event(pipeline):
+def test_verify_waits_until_each_pending_event_is_counted(pipeline):
     counted(pipeline)
     (late,) = logged(pipeline, 1, recorded_at_ms=time.time_ns() // 1_000_000)
     read = []
 
     def count_it_meanwhile(number):
-        # The item and then the log: the event is known to be pending.
+        # Once the item and then the log are read, the event is known to be pending.
         read.append(number)
         if sum(read) == 5:
             pipeline.count(late)
@@ -107,7 +107,7 @@ def test_verifying_waits_until_it_is_known_of_each_pending_event(pipeline):
     assert (report.holds, report.pending, report.events) == (True, 0, 4)
 
 
-def test_verifying_gives_up_on_an_event_once_it_is_old(pipeline):
+def test_verify_stops_waiting_for_an_event_once_it_is_old(pipeline):
     logged(pipeline, 1, recorded_at_ms=time.time_ns() // 1_000_000)
 
     report = verify_parts(select_counters([pipeline.counter_id]), lag_s=1)
@@ -117,7 +117,7 @@ def test_verifying_gives_up_on_an_event_once_it_is_old(pipeline):
 
 @pytest.mark.parametrize(("lag_s", "waits"), [(1, True), (0, False)])
 def test_event_recorded_in_the_future_is_waited_for_as_long_as_others(pipeline, monkeypatch, lag_s, waits):
-    """Each reading of the clock is 0.1 s after the one before, on the slowest machine, too."""
+    """Each reading of the clock is 0.1 s after the previous reading, even on the slowest machine."""
     times = itertools.count(time.time_ns() // 1_000_000, 100)
     logged(pipeline, 1, recorded_at_ms=next(times) + 3_600_000)
     monkeypatch.setattr(clock, "now_ms", lambda: next(times))
@@ -177,7 +177,7 @@ def test_event_of_a_newer_type_is_reported_as_unreadable(pipeline):
     assert numbers(verified(pipeline)) == {kinds.UNREADABLE: 1}
 
 
-def test_an_event_that_a_newer_version_counted_ends_no_verification(pipeline):
+def test_event_that_a_newer_version_counted_does_not_end_verify(pipeline):
     counted(pipeline)
     newer = an_event(counter_id=pipeline.counter_id)
     (item,) = log_items([newer])
@@ -196,7 +196,7 @@ def test_event_with_wrong_field_types_is_reported_as_unreadable(pipeline, field)
     assert numbers(verified(pipeline)) == {kinds.UNREADABLE: 1}
 
 
-def test_cut_off_it_does_not_first_read_the_rest_of_the_log():
+def test_interrupted_verify_does_not_read_the_remaining_log():
     read = itertools.count()
 
     def log():

@@ -198,7 +198,7 @@ def test_committed_document_is_up_to_date():
     assert json.loads(openapi.FILE.read_text(encoding="utf-8")) == json.loads(json.dumps(document.generate()))
 
 
-def test_document_known_to_the_client_is_304():
+def test_document_with_a_matching_etag_is_304():
     first = responses.render_cacheable(request(), json.dumps(DOCUMENT), openapi.HEADERS)
 
     again = responses.render_cacheable(
