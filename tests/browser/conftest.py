@@ -46,7 +46,7 @@ _ARGUMENTS = [
     "--disable-sync",
 ]
 
-#: The most connections that Chromium opens to one host.
+#: The maximum number of connections that Chromium opens to one host.
 _CONNECTIONS = 6
 
 _TRAFFIC = pytest.StashKey["Traffic"]()

@@ -14,7 +14,7 @@ connect-src http:; img-src http:">
 
 
 class ForeignSite(LoopbackServer):
-    """Serves one HTML page until closed, by default under a strict Content-Security-Policy."""
+    """A server of one HTML page, by default with a strict Content-Security-Policy."""
 
     def __init__(self, page_url: str, head: str = HEAD) -> None:
         outer = self

@@ -34,7 +34,7 @@ _COUNT_PAUSES = f"""{{
 
 
 class Gate:
-    """Holds the page's requests to matching addresses until it is opened."""
+    """A gate that holds the page's requests to matching addresses until it is opened."""
 
     def __init__(self, page: Page, pattern: str) -> None:
         self._page = page
@@ -92,7 +92,7 @@ def poll(page: Page) -> None:
     """
     Let the idle page poll a cached state, and wait until it pauses again.
 
-    Wait for a pause before the poll, too: the clock moves beyond a request's timeout, so the page would drop a response
+    Also wait for a pause before the poll: the clock moves beyond a request's timeout, so the page would drop a response
     that it has not yet read.
     """
     page.wait_for_function("() => window.pauses > 0")
@@ -164,7 +164,7 @@ def click_increment(page: Page, times: int = 1) -> None:
 
 
 def click_fast(page: Page, times: int) -> None:
-    """Click this often, faster than a person could."""
+    """Click this number of times, faster than a person could."""
     page.locator("#increment").evaluate("(button, times) => { for (let i = 0; i < times; i++) button.click(); }", times)
 
 

@@ -11,7 +11,7 @@ _OWN_HEADERS = ("connection", "content-encoding", "content-length", "host", "tra
 
 
 class ApiProxy(LoopbackServer):
-    """Passes requests on to the API."""
+    """A server that passes requests on to the API."""
 
     def __init__(self, api_url: str) -> None:
         outer = self

@@ -67,7 +67,7 @@ def test_content_fits_the_window(new_context, page_url, counter_id, width):
         assert fits, element
 
 
-def test_plus_key_increments_outside_fields_only(page, open_counter, counter_id):
+def test_plus_key_increments_only_outside_fields(page, open_counter, counter_id):
     open_counter(counter_id)
     commands = Gate(page, "**/increments")
 
@@ -169,7 +169,7 @@ def test_long_adjustments_fit_the_window(new_context, page_url, counter_id, widt
 
 
 @pytest.mark.exhaustive
-def test_controls_have_names_of_their_own(page, open_counter, counter_id):
+def test_controls_have_distinct_names(page, open_counter, counter_id):
     open_counter(counter_id)
 
     expect(page.get_by_role("combobox", name="Another counter", exact=True)).to_have_count(1)

@@ -36,7 +36,7 @@ def test_events_are_listed_with_their_age(page, open_counter, counter_id):
 
 
 def test_equal_events_of_the_same_age_are_one_row(page, page_url, api_url):
-    """An event with another amount, reason or age starts a row, also between equal events."""
+    """An event with another amount, reason or age starts a row, even between equal events."""
     bursts = [(1, 5), (1, 6), (1, 7), (5, 8), (1, 9), (1, 130), (1, 170), (1, 200)]
     adjusted = make_events((-1, 210), type="Adjusted", reason="typo") + make_events(
         (-1, 220), type="Adjusted", reason="bot"

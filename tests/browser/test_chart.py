@@ -27,7 +27,7 @@ DAYS = "Changes in the last 2 weeks, by day"
 NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)
 #: The time of a browser whose clock is wrong: the page uses the API's.
 WRONG_NOW = NOW + timedelta(days=100)
-#: Sums by minute of the hour until then.
+#: The sums by minute, in the hour before `NOW`.
 POINTS = [
     {"start": f"2026-03-01T09:{minute}:00.000Z", "increments": 1, "sum": total}
     for minute, total in (("10", 4), ("40", 12), ("41", -7), ("59", 1))
@@ -232,7 +232,7 @@ def test_chart_is_read_with_a_tap(new_context, page_url, api_url):
 
 
 def serve_past(page: Page, status: int = 200, **answer: object) -> list[str]:
-    """Serve this answer as the state at any time. Return the list to which each requested time is added."""
+    """Serve this answer as every past state. Return the list to which each requested time is added."""
     requested: list[str] = []
 
     def fulfil(route: Route) -> None:
@@ -360,7 +360,7 @@ def test_unavailable_value_of_the_past_is_read_when_the_user_returns(page):
     assert len(requested) == 2
 
 
-def test_value_a_minute_ago_is_that_of_the_api(page, open_counter, counter_id):
+def test_value_a_minute_ago_matches_the_api(page, open_counter, counter_id):
     open_counter(counter_id)
     set_amount(page, 5)
     click_increment(page)

@@ -84,7 +84,7 @@ def test_invalid_amount_in_closed_options_opens_them(page, open_counter, counter
 
 
 @pytest.mark.exhaustive
-def test_suggestions_are_recent_counters_and_those_of_the_api(page, open_counter, counter_id):
+def test_suggestions_are_recent_counters_and_the_counters_of_the_api(page, open_counter, counter_id):
     """The list is read once. If it fails, it is read again when the field has the focus again."""
     statuses = [403, 200]
     listed = {"counters": [{"counter_id": name} for name in ("visits", counter_id)]}
@@ -107,7 +107,7 @@ def test_suggestions_are_recent_counters_and_those_of_the_api(page, open_counter
 
 @pytest.mark.exhaustive
 def test_chosen_suggestion_opens_its_counter(page, open_counter, counter_id):
-    """Typing the same name does not open it. The field may have the focus before its script is there."""
+    """Typing the name does not open the counter. The field may have the focus before its script is loaded."""
     open_counter(f"{counter_id}-a")
     page.goto("about:blank")
     script = Gate(page, "**/suggestions.js")
@@ -162,7 +162,7 @@ def test_dot_of_a_refused_click_does_not_rise(page, open_counter, counter_id):
 
 @pytest.mark.exhaustive
 def test_controls_of_the_counter_are_large_enough_for_fingers(new_context, page_url, counter_id):
-    """At least 44 pixels in height."""
+    """Each is at least 44 pixels high."""
     page = new_context(**PHONE).new_page()
     page.goto(f"{page_url}#/{counter_id}")
     set_amount(page, 2)

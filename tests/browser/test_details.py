@@ -27,7 +27,7 @@ pytestmark = pytest.mark.exhaustive
 
 
 def get_paths(requested: list[str], counter_id: str) -> list[str]:
-    """Return the requests to this counter as paths below it, all others as whole addresses."""
+    """Return the requests to this counter as paths below it, and all others as full URLs."""
     return [re.sub(rf".*/counters/{counter_id}|\?.*", "", url) for url in requested]
 
 
@@ -42,10 +42,10 @@ def sum_up(number: int) -> int:
 
 def expect_details(page: Page, number: int = 0) -> None:
     """
-    Expect that every response has arrived, after increments by 1, by 2 and so on: by this number at last.
+    Expect that every response has arrived, after this number of increments by 1, by 2 and so on.
 
-    A response that is in flight when a test moves the clock is dropped and requested again, or the page only then
-    starts to wait for the next refresh.
+    Call this before a test moves the clock. Otherwise, the page may drop a response in flight and request it again, or
+    start to wait for the next refresh too late.
     """
     events = page.locator("#events li")
     if number:
@@ -186,7 +186,7 @@ def test_form_opens_another_counter(page, open_counter, counter_id):
 
 
 @pytest.mark.parametrize("text", [" {} ", "{}%20", "https://page.example/app/?a=b#/{}", "https://page.example/%23/{}"])
-def test_form_takes_names_with_blanks_and_pasted_addresses(page, open_counter, counter_id, text):
+def test_form_accepts_names_with_blanks_and_pasted_addresses(page, open_counter, counter_id, text):
     open_counter(counter_id)
 
     page.get_by_label("Another counter").fill(text.format(f"{counter_id}-b").replace("-b", "%2Db"))
@@ -200,7 +200,7 @@ def test_form_takes_names_with_blanks_and_pasted_addresses(page, open_counter, c
 @pytest.mark.parametrize(
     ("path", "shown"), [("events?*", "#events"), ("badge.svg", "#badgeStatus"), ("history?*", "#plot")]
 )
-def test_failed_detail_is_explained_and_hides_no_other(page, open_counter, counter_id, path, shown):
+def test_failed_detail_is_explained_and_does_not_hide_others(page, open_counter, counter_id, path, shown):
     page.route(f"**/{path}", lambda route: route.abort("connectionreset"))
 
     open_counter(counter_id)
@@ -231,7 +231,7 @@ def test_failed_detail_is_retried_before_the_next_refresh(page, open_counter, co
 
 
 @pytest.mark.parametrize("status", [404, 500])
-def test_failed_report_hides_no_other(page, open_counter, counter_id, status):
+def test_failed_report_does_not_hide_others(page, open_counter, counter_id, status):
     serve_reports(page)
     page.route("**/reports/daily?*", lambda route: route.fulfill(status=status, json={}, headers=CORS))
     open_counter(counter_id)

@@ -1,4 +1,4 @@
-"""Counters on a site of another origin: each click counts exactly once, and the elements never lie."""
+"""Counters on a site of another origin: each click counts exactly once, and the elements show correct states."""
 
 import contextlib
 import uuid
@@ -38,7 +38,7 @@ def counter_id() -> str:
 
 @pytest.fixture
 def embed(site: ForeignSite, api_url: str, counter_id: str) -> Callable[..., str]:
-    """Write the page of the site with these elements, and return its address. `COUNTER` are the usual attributes."""
+    """Write the page of the site with these elements, and return its address. `COUNTER` means the usual attributes."""
 
     def write(body: str) -> str:
         site.body = body.replace("COUNTER", f'api="{api_url}" counter="{counter_id}"')
@@ -172,7 +172,7 @@ def test_once_counts_one_visitor_in_all_elements_tabs_and_reloads(
 def test_once_click_of_a_closed_page_is_shown_as_done(
     page: Page, embed: Callable[..., str], api_url: str, counter_id: str
 ) -> None:
-    """It is sent after the reload, which then knows that the visitor was counted."""
+    """The click is sent after the reload, and the new page then knows that the visitor was counted."""
     page.clock.set_fixed_time(TODAY)
     page.goto(embed('<counter-button COUNTER once="day"></counter-button>'))
     expect_value(page, 0)
@@ -238,7 +238,7 @@ def test_prerendered_page_counts_no_visit(page: Page, embed: Callable[..., str],
 def test_element_follows_its_attributes_and_stops_when_removed(
     page: Page, embed: Callable[..., str], api_url: str, counter_id: str
 ) -> None:
-    """Nothing is lost while it is removed."""
+    """No click is lost while the element is removed."""
     page.clock.install()
     page.goto(embed("<counter-button COUNTER></counter-button>"))
     expect_value(page, 0)
@@ -362,7 +362,7 @@ def test_badge_is_shown_only_without_javascript(
 def test_change_of_an_element_reaches_the_page_as_an_event(
     page: Page, embed: Callable[..., str], counter_id: str
 ) -> None:
-    """It leaves shadow roots. A poll that finds the same is no event."""
+    """The event leaves shadow roots. A poll that finds the same state causes no event."""
     page.add_init_script(
         "window.changes = []; document.addEventListener('counter-change', ({ detail }) => changes.push(detail));"
     )
@@ -417,7 +417,7 @@ def test_held_enter_is_one_click_and_held_tab_moves_on(page: Page, embed: Callab
 def test_library_counts_and_reports_changes(
     page: Page, embed: Callable[..., str], page_url: str, api_url: str, counter_id: str
 ) -> None:
-    """It shares the elements' outbox and their view of the counter."""
+    """The library shares the elements' outbox and their view of the counter."""
     page.goto(embed("<counter-value COUNTER></counter-value>"))
     expect_value(page, 0, element="counter-value")
     result = page.evaluate(
@@ -443,7 +443,7 @@ def test_library_counts_and_reports_changes(
 
 
 def test_beacon_without_a_body_counts(page: Page, embed: Callable[..., str], api_url: str, counter_id: str) -> None:
-    """The page is left at once; the browser sends the request."""
+    """The visitor leaves the page at once, and the browser still sends the request."""
     page.goto(embed("<p>Nothing to see.</p>"))
     page.evaluate("url => navigator.sendBeacon(url)", f"{api_url}/counters/{counter_id}/increments")
     page.goto("about:blank")

@@ -1,8 +1,8 @@
 """
 What visitors do, in Chromium, Firefox and WebKit, all in dark mode.
 
-Each test has a page server and a proxy to the API of its own, so that any browser can be offline: without the API, or
-without the page's host, too. The origin is new to each test, and so is its storage.
+Each test has its own page server and its own proxy to the API, so that any browser can be offline: without the API, or
+without both the API and the page's host. Each test also has a new origin with empty storage.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class Site:
         self.url = self._page.url
 
     def stop(self) -> None:
-        """Make the page's host unreachable, and the API, too."""
+        """Make both the page's host and the API unreachable."""
         self.api.fault = "all"
         self._page.close()
 
@@ -65,7 +65,7 @@ def site(api_url: str) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def firefox(playwright: Playwright) -> Iterator[Browser]:
-    """Run Debian's Firefox, which Playwright drives with WebDriver BiDi. Its driver can set no dark mode."""
+    """Run Debian's Firefox, which Playwright drives with WebDriver BiDi. A preference sets dark mode."""
     path = require_program("firefox-esr", "firefox-esr")
     with playwright.firefox.launch(
         channel="moz-firefox",
@@ -139,13 +139,13 @@ def show_options(tab: Tab) -> None:
 
 
 def focus_with_tab_key(tab: Tab, selector: str) -> None:
-    """Press the Tab key, from the search field on, until this element has the focus."""
+    """Press the Tab key, starting at the search field, until this element has the focus."""
     tab.press("#other", "Tab")
     for _ in range(40):
         if tab.evaluate(f"document.activeElement.matches('{selector}')"):
             return
         tab.press(":focus", "Tab")
-    pytest.fail(f"{selector} is out of the Tab key's reach")
+    pytest.fail(f"{selector} cannot be reached with the Tab key")
 
 
 def test_page_shows_the_number_and_counts_each_click(context, site, api_url, counter_id):
@@ -219,7 +219,7 @@ def test_clicks_of_two_tabs_count_once(context, site, api_url, counter_id):
     assert len(set(site.api.keys)) == 12
 
 
-def test_swap_counts_only_if_the_value_is_the_one_shown(context, site, api_url, counter_id):
+def test_swap_counts_only_if_the_shown_value_is_current(context, site, api_url, counter_id):
     """A swap whose response was lost is the same swap when it is retried."""
     tab = open_counter(context, site, counter_id)
     show_options(tab)
@@ -296,7 +296,7 @@ def test_keyboard_alone_reaches_each_action(context, site, api_url, counter_id):
 
 
 def test_embedded_button_of_another_site_counts_each_click_once(context, site, api_url, counter_id):
-    """A click of an outage is sent after a reload."""
+    """A click during an outage is sent after a reload."""
 
     def expect_part(part: str, text: str) -> None:
         element = f"document.querySelector('counter-button').shadowRoot.querySelector('[part={part}]')"

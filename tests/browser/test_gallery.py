@@ -20,7 +20,7 @@ def open_gallery(page: Page, page_url: str, counter_id: str) -> None:
 
 
 def test_gallery_shows_each_form_without_violation(new_context, page_url, api_url, counter_id):
-    """It fits a small phone and runs under its own policy without a message on the console."""
+    """The gallery fits a small phone, and runs under its own policy without a message on the console."""
     page = new_context(viewport={"width": 320, "height": 568}).new_page()
     state = {"counter_id": "c", "value": 7, "version": 7, "updated_at": None}
     answer = {**state, "event_id": "e", "recorded_at": None, "status": "counted"}
@@ -80,7 +80,7 @@ def test_each_text_of_the_generator_counts_on_another_site(page, page_url, api_u
     eventually(lambda: get_value_and_version(api_url, counter_id) == (8, 4))
 
 
-def test_form_of_an_example_is_taken_over_and_copied(new_context, page_url, api_url, counter_id):
+def test_form_is_filled_from_an_example_and_copied(new_context, page_url, api_url, counter_id):
     page = new_context(permissions=["clipboard-read", "clipboard-write"]).new_page()
     stop_clock(page)
     open_gallery(page, page_url, counter_id)

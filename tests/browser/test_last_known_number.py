@@ -33,7 +33,7 @@ def expect_current(page: Page, value: int) -> None:
 
 
 def age_states(page: Page, ms: int) -> None:
-    """Let the states in the browser's storage be older."""
+    """Make the states in the browser's storage older."""
     page.evaluate(
         """ms => {
             const states = JSON.parse(localStorage["counter states"]);

@@ -31,7 +31,7 @@ LAZY = {f"page/{name}" for name in re.findall(r'import\("\./(.*?)"\)', read_web(
 
 def test_first_number_needs_two_round_trips_after_the_document(page, page_url, api_url, counter_id):
     """
-    The requests of a round are held until all of them are there. All other requests are held forever.
+    The requests of a round are held until all of them have arrived. All other requests are held forever.
 
     If a read gets no response, the page repeats it. The repetition belongs to the same round.
     """
@@ -69,7 +69,7 @@ def test_details_are_requested_only_after_the_first_number(page, page_url, count
     requested: list[str] = []
     page.on("request", lambda sent: requested.append(sent.url.removeprefix(page_url)))
     reads = Gate(page, f"**/counters/{counter_id}")
-    # The page would load the details, too, if the held read timed out.
+    # The page would also load the details if the held read timed out.
     stop_clock(page)
     page.goto(f"{page_url}#/{counter_id}", wait_until="load")
     assert reads.wait_for_requests()
@@ -122,13 +122,13 @@ class Cdn(ApiProxy):
         super().__init__(api_url)
 
     def fetch(self, request: http.server.BaseHTTPRequestHandler, body: bytes) -> httpx.Response:
-        """Return a kept response, or that of the API."""
+        """Return a kept response, or the API's response."""
         if request.command != "GET":
             return self._forward(request, body)
         key = (request.path, request.headers["Origin"])
         until, response = self._kept.get(key, (self.now, None))
         if response is None or until <= self.now:
-            # Without If-None-Match: a CDN wants the body.
+            # Remove If-None-Match, because a CDN needs the body.
             del request.headers["If-None-Match"]
             response = self._forward(request, body)
             seconds = re.search(r"s-maxage=(\d+)", response.headers.get("Cache-Control", ""))

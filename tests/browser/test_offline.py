@@ -21,7 +21,7 @@ WORKER_TIMEOUT = "const TIMEOUT_MS = 3_000;"
 
 
 class Host(LoopbackServer):
-    """Serves the page at the root of a host and the API below /api, like a CDN with a path route."""
+    """A server of the page at the root and the API below /api, like a CDN with a path route."""
 
     def __init__(self, api_url: str) -> None:
         outer = self

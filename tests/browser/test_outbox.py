@@ -34,7 +34,7 @@ def get_key(route: Route) -> str:
 
 
 def expect_recorded(page: Page, number: int) -> None:
-    """Expect that the API recorded this number of the stored clicks and that the page knows it."""
+    """Expect that the API recorded this number of the stored clicks, and that the page has noted it."""
     page.wait_for_function(
         """async number => {
             const request = indexedDB.open("counter", 1);
@@ -255,7 +255,7 @@ def test_failing_api_is_tried_with_one_click_for_all(
 
 
 @pytest.mark.exhaustive
-def test_failing_counter_delays_no_other(
+def test_failing_counter_does_not_delay_others(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     other = f"{counter_id}-other"

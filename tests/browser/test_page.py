@@ -82,7 +82,7 @@ def test_click_is_shown_as_pending_and_then_as_counted(page, open_counter, api_u
     assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
-def test_unanswered_increment_is_pending_and_blocks_no_other(page, open_counter, counter_id):
+def test_unanswered_increment_is_pending_and_does_not_block_others(page, open_counter, counter_id):
     open_counter(counter_id)
     commands = Gate(page, "**/increments")
 
@@ -119,7 +119,7 @@ def test_value_and_pending_always_add_up_to_accepted_increments(page, open_count
     assert set(sums) == {20}
 
 
-def test_each_click_has_a_key_of_its_own(page, open_counter, counter_id):
+def test_each_click_has_its_own_key(page, open_counter, counter_id):
     keys: set[str | None] = set()
     page.on(
         "request",

@@ -72,7 +72,7 @@ def test_share_button_exists_where_the_browser_shares(
     assert errors == []
 
 
-def test_badge_shows_the_current_value_in_spite_of_caches(page, open_counter, counter_id):
+def test_badge_shows_the_current_value_despite_caches(page, open_counter, counter_id):
     badge = page.locator("#badge")
     open_counter(counter_id)
     expect(badge).to_have_attribute("src", re.compile(re.escape(quote(f'"{counter_id}: 0"'))))
@@ -84,7 +84,7 @@ def test_badge_shows_the_current_value_in_spite_of_caches(page, open_counter, co
 
 
 def test_badge_style_changes_the_picture_and_the_lines(page, open_counter, counter_id):
-    """Each style that the page offers is one of the API's."""
+    """The API supports each style that the page offers."""
     open_counter(counter_id)
     styles = page.get_by_label("Badge style")
     expect(page.locator("#badge")).to_be_visible()

@@ -27,7 +27,7 @@ SET_STYLE = """style => {
     sheet.replaceSync(style);
     document.adoptedStyleSheets = [sheet];
 }"""
-#: Describe elements that reach beyond the window, text that its box cuts or does not hold, and elements that overlap.
+#: Describe elements that reach beyond the window, text that does not fit into its box, and elements that overlap.
 #: A text field scrolls, and some elements are in a box of a pixel, for screen readers only.
 FIND_FAULTS = """() => {
     const describe = ({ outerHTML }) => outerHTML.slice(0, 200);
@@ -69,7 +69,7 @@ FIND_FAULTS = """() => {
 
 
 class MadeUpApi:
-    """Responds to a page's requests from attributes that a test changes."""
+    """An API whose responses depend on attributes that a test changes."""
 
     def __init__(self, page: Page, api_url: str) -> None:
         self.value = 0

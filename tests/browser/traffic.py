@@ -1,4 +1,4 @@
-"""Record the requests and errors of a test's pages, to explain failures that do not repeat."""
+"""Record the requests and errors of a test's pages, to explain intermittent failures."""
 
 import time
 

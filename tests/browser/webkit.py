@@ -74,7 +74,7 @@ class WebKitContext:
 
 @contextmanager
 def run_webkit() -> Iterator[webdriver.WebKitGTK]:
-    """Run Debian's WebKit in dark mode, on a display of its own: it has no headless mode."""
+    """Run Debian's WebKit in dark mode, on a separate display, because it has no headless mode."""
     driver = require_program("WebKitWebDriver", "webkit2gtk-driver")
     xvfb = [require_program("Xvfb", "xvfb"), "-displayfd", "1", "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
     with subprocess.Popen(xvfb, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as display:

@@ -121,7 +121,7 @@ def test_messages_and_stream_batches_delivered_again_change_nothing(client, oper
     assert client.http.get(f"/counters/{counter_id}/events/{last}").json()["status"] == "counted"
 
 
-def test_broken_message_is_parked_and_its_good_neighbours_are_counted(client, operator, counter_id, an_event_of):
+def test_broken_message_is_parked_and_the_good_ones_are_counted(client, operator, counter_id, an_event_of):
     good = [an_event_of(counter_id, by) for by in (1, 2, 4)]
     broken = f'{{"version":1,"events":[{{"type":"Vanished","counter_id":"{counter_id}"}}]}}'
 

@@ -1,4 +1,4 @@
-"""Verify, replay and rebuild on the deployed system under traffic."""
+"""Run verify, replay and rebuild on the deployed system under traffic."""
 
 import contextlib
 import gzip

@@ -66,7 +66,7 @@ def pins(file):
     return dict(re.findall(r"^([\w.-]+)==([\w.]+)", (PROJECT / file).read_text(), re.MULTILINE))
 
 
-def test_package_is_small_and_omits_what_the_runtime_has(package, archive):
+def test_package_is_small_and_omits_the_packages_of_the_runtime(package, archive):
     assert (package / "deployment.zip").stat().st_size <= MOST_BYTES
     assert versions(archive) == pins("requirements.txt")
 

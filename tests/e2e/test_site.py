@@ -308,7 +308,7 @@ def test_host_other_than_the_buckets_is_refused_with_the_way_out(settings, bucke
         site.publish(elsewhere, web("one"), API, dry_run=False)
 
 
-def test_bucket_policy_allows_reads_only(settings, bucket):
+def test_bucket_policy_allows_only_reads(settings, bucket):
     (statement,) = json.loads(boto3.client("s3").get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
     website = boto3.client("s3").get_bucket_website(Bucket=bucket)
 

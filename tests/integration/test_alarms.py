@@ -344,7 +344,7 @@ def test_resources_are_tagged_with_application_and_stage(stage, alarms):
         assert (tags["application"], tags["stage"]) == ("counter", "pipeline")
 
 
-def test_stage_without_monitoring_has_logs_only(stage, tmp_path):
+def test_stage_without_monitoring_has_only_logs(stage, tmp_path):
     for folder in ("chalicelib", "infrastructure", "ops", ".chalice"):
         shutil.copytree(stages.PROJECT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     quiet = {

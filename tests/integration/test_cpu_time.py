@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.exhaustive, pytest.mark.no_cover]
         (scope.COUNT_MANY, scope.FUNCTION),
     ],
 )
-def test_bare_calls_write_what_the_functions_write(stage, subject, program):
+def test_bare_calls_make_the_same_writes_as_the_functions(stage, subject, program):
     client = boto3.client("dynamodb")
     comparison = cpu_time.list_comparisons(client, boto3.client("sqs"))[subject]
     bare, function = comparison.bare(), comparison.others[program]()
@@ -40,7 +40,7 @@ def test_bare_calls_write_what_the_functions_write(stage, subject, program):
     assert by_hand.operations == [name for name in by_function.operations if name != "GetItem"]
 
 
-def test_bare_read_reads_what_counting_reads(stage):
+def test_bare_read_makes_the_same_read_as_counting(stage):
     client = boto3.client("dynamodb")
     others = cpu_time.list_comparisons(client, boto3.client("sqs"))["count 100"].others
     bare, function = others[scope.READ_TOO](), others[scope.FUNCTION]()

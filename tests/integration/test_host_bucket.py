@@ -113,7 +113,7 @@ def test_provision_refuses_the_bucket_of_the_host_if_it_has_objects(stage):
 
 
 @pytest.mark.exhaustive
-def test_provision_leaves_the_bucket_of_another_stage_alone(stage):
+def test_provision_does_not_change_the_bucket_of_another_stage(stage):
     """The bucket is empty, as before the first `site`."""
     host = f"{stage.stage}.example"
     boto3.client("s3").delete_object(Bucket=host, Key="index.html")

@@ -75,7 +75,7 @@ def test_removal_is_safe_to_repeat():
     ]
 
 
-def test_keys_of_a_stage_are_not_those_of_a_stage_with_its_prefix():
+def test_stage_does_not_list_keys_of_a_stage_with_a_longer_name():
     other = replace(LOCAL, stage="local-two")
 
     keys.add(LOCAL, "shop")

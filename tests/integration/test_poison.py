@@ -30,7 +30,7 @@ def reasons(parked):
         ('{"version":1,"events":["é"]}', "an event must be an object"),
     ],
 )
-def test_broken_message_is_parked_and_its_neighbours_are_counted(pipeline, body, reason):
+def test_broken_message_is_parked_and_the_others_are_counted(pipeline, body, reason):
     good = [an_event(counter_id=pipeline.counter_id, by=by) for by in (1, 2)]
 
     pipeline.project([message_body(good[0]), body, message_body(good[1])])
@@ -78,7 +78,7 @@ def test_parked_stream_record_is_sent_back_and_counted_by_newer_code(pipeline):
         None,
     ],
 )
-def test_a_broken_stream_record_is_parked_and_its_neighbours_are_published(pipeline, record):
+def test_broken_stream_record_is_parked_and_the_others_are_published(pipeline, record):
     good = [an_event(counter_id=pipeline.counter_id) for _ in range(2)]
 
     pipeline.publish([stream_record(good[0]), record, stream_record(good[1])])

@@ -117,7 +117,7 @@ def test_many_events_are_one_log_line_per_message_and_one_per_batch(pipeline, se
     assert {name: projected.sums[name] for name in names} == {"Delivered": 4, "Counted": 2, "Duplicates": 2}
 
 
-def test_lag_is_that_of_the_oldest_event_that_is_new(pipeline, seen):
+def test_lag_is_measured_from_the_oldest_new_event(pipeline, seen):
     old, new = (an_event(counter_id=pipeline.counter_id, recorded_at_ms=ms) for ms in (0, 1_700_000_000_000))
     pipeline.project([message_body(old)])
     first = seen().sums["Lag"]

@@ -145,7 +145,7 @@ class _Door(http.server.ThreadingHTTPServer):
 
 
 class _Passage(http.server.BaseHTTPRequestHandler):
-    """A connection of a function, and one to the embedded AWS for it."""
+    """A connection from a function, and the matching connection to the embedded AWS."""
 
     server: _Door
     protocol_version = "HTTP/1.1"
@@ -183,7 +183,7 @@ class _Passage(http.server.BaseHTTPRequestHandler):
     def _carried_out(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         if self._aws.sock is not None and select.select([self._aws.sock], [], [], 0)[0]:
             self._aws.close()  # the server has closed it
-        path = urlsplit(self.path).path  # a proxy's requests have whole addresses
+        path = urlsplit(self.path).path  # requests to a proxy have full URLs
         self._aws.request(self.command, path, body, dict(self.headers))
         answer = self._aws.getresponse()
         return answer.status, answer.getheaders(), answer.read()

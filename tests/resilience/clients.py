@@ -1,8 +1,8 @@
 """
 Clients that follow README: each increment has a key and is retried until it gets a response.
 
-Many clients run concurrently, on one hot counter and some cold ones. Some increments ask for the result, some are
-swaps. Clients sometimes time out, and retry increments that got a response long ago.
+Many clients run concurrently, on one hot counter and some cold ones. Some increments ask for the new state, and some
+are swaps. Clients sometimes time out, and retry increments that got a response long ago.
 """
 
 import enum
@@ -18,7 +18,7 @@ import httpx
 HOT = "hot"
 COLD = [f"cold-{number}" for number in range(20)]
 
-#: Longest time without an answer, on the slowest machine, including a restart of the system.
+#: The longest time without an answer, on the slowest machine, including a restart of the system.
 PATIENCE_S = 300
 
 _REFUSALS_TO_TAKE = 3

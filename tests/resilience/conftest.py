@@ -18,7 +18,7 @@ from tests.resilience.invariant import Watcher
 
 @pytest.fixture(scope="module")
 def module_engine() -> Iterator[Engine]:
-    """Create one engine for all tests of a file. Each test has counters of its own."""
+    """Create one engine for all tests of a file. Each test has its own counters."""
     engine = Engine()
     yield engine
     engine.remove_tables_and_queues()
@@ -40,13 +40,13 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def new_pipeline(engine: Engine) -> Callable[[int], Pipeline]:
-    """Create a pipeline with a counter of its own and a seeded random generator."""
+    """Create a pipeline with its own counter and a seeded random generator."""
     return lambda seed: make_pipeline(engine, seed)
 
 
 @pytest.fixture
 def pipeline(new_pipeline: Callable[[int], Pipeline]) -> Pipeline:
-    """Create a pipeline with a counter of its own."""
+    """Create a pipeline with its own counter."""
     return new_pipeline(1)
 
 
@@ -99,7 +99,7 @@ def a_dsql_database(postgresql: PostgreSQL) -> Database:
 
 @pytest.fixture(params=["sqlite", "postgresql", "auroradsql"])
 def database(request: pytest.FixtureRequest, guard: Guard, tmp_path: Path) -> Iterator[Database]:
-    """Turn the SQL read model on, empty, once for each kind of database."""
+    """Turn on an empty SQL read model, once for each kind of database."""
     if request.param == "sqlite":
         emptied = add_schema(databases.sqlite_database(tmp_path / "read-model.sqlite"))
     else:

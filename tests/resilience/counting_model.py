@@ -3,10 +3,10 @@ A model of counting, explored exhaustively.
 
 It has one part of a counter, its pages, the log, and actors that each make one request at a time. An actor is a
 generator that yields requests and receives responses. When its past no longer matters, it continues with another
-program. So its state consists of the program, the arguments and the responses since. Between any two requests of one
-actor all others may make any number of theirs. Each request may conflict (a concurrent transaction is in progress), and
-each response may be lost, after which the SDK makes the request again; a worker may die at any moment, and its batch is
-delivered again.
+program. An actor's state therefore consists of a program, its arguments and the responses since its start. Between any
+two requests of an actor, the other actors may make any number of requests. Each request may conflict (a concurrent
+transaction is in progress). Each response may be lost, after which the SDK makes the request again. A worker may die at
+any moment, and its batch is then delivered again.
 
 A transaction is committed item by item: a query may see one page as it is after the transaction and another as it was
 before.
@@ -29,7 +29,7 @@ MOST_WRITES = 30
 
 
 class Entry(NamedTuple):
-    """An event, or its entry. `number` is different for each; its amount is 2**number, so sums tell entries apart."""
+    """An event, or its entry. Each has a unique `number` and the amount 2**number, so a sum identifies its entries."""
 
     time: int
     number: int
@@ -49,7 +49,7 @@ class Page(NamedTuple):
 
 class State(NamedTuple):
     """
-    All that is stored. `revision` 0: the counter has no item.
+    The stored data. If `revision` is 0, the counter has no item.
 
     `amended` rises with each change of a page that exists.
     `veiled` has the ends of pages whose last write is not visible yet, each with the page that a query still sees.
@@ -105,7 +105,7 @@ class Refused(NamedTuple):
 
 CONFLICT = Refused(None)
 
-#: No page covers a late entry: one is not visible yet.
+#: The plan if no page covers a late entry, because a page is not visible yet.
 GAP = Change()
 
 
@@ -117,7 +117,7 @@ class Jump(NamedTuple):
 
 
 class InFlight(NamedTuple):
-    """A transaction that is committed, and whose response is on its way: queries may not see all of it yet."""
+    """A committed transaction whose response has not arrived. Queries may not see all of its changes yet."""
 
     ends: frozenset[int]
 
@@ -140,13 +140,13 @@ def amount(entries: Iterable[Entry]) -> int:
 
 
 def covering(pages: Iterable[Page], time: int) -> Page | None:
-    """Return the page that covers a time: the first whose end is not before it."""
+    """Return the page that covers a time: the first page that does not end before this time."""
     return next((page for page in pages if page.end >= time), None)
 
 
 @dataclass
 class Model:
-    """The rules; one is broken if `mutant` names it. Entries up to `old_until` are too old to stay recent."""
+    """The rules of counting, without the rule that `mutant` names. Entries up to `old_until` cannot stay recent."""
 
     mutant: str = ""
     old_until: int = 0
@@ -158,7 +158,7 @@ class Model:
         """Check whether the mutant breaks this rule."""
         return self.mutant == rule
 
-    # What the tables do.
+    # The tables.
 
     def respond(self, state: State, request: Read | Change) -> tuple[State, Any]:
         """Return the next state and the response of one request."""
@@ -237,7 +237,7 @@ class Model:
             return stored is not None and len(stored.entries) == size
         return stored is not None and stored.revision == revision
 
-    # What a worker does: `read_model.writer`.
+    # The worker: `read_model.writer`.
 
     def count(self, batch: Entries, read_first: bool) -> Program:
         """Count a batch as it is delivered."""
@@ -370,20 +370,20 @@ class Model:
         return Jump(self.count, (frozenset([event]), False))
 
     def deliver(self, event: Entry) -> Program:
-        """Count an event that the stream brings, if it was recorded."""
+        """Count an event that the stream delivers, if it was recorded."""
         log = yield Read("log")
         return Jump(self.count, (frozenset([event]), False)) if event in log else None
 
-    # What a repair does: `extras.verification.repair`.
+    # The repair: `extras.verification.repair`.
 
     def repair(self) -> Program:
-        """Repair the read model according to the log, as it was read at first."""
+        """Repair the read model from the log, which is read only at the beginning."""
         log = yield Read("log")
         return Jump(self.settle, (log, None))
 
     def settle(self, log: Entries, doubtful: tuple[int, int] | None) -> Program:
         """
-        Write one correction after another, each decided from the part as it was at one moment.
+        Write one correction after another, each based on a single view of the part.
 
         Entries come first, without totals. Then the totals are corrected by the difference, if it is the same as before
         a pause (`doubtful`). A page that is not visible yet causes a difference that disappears during the pause.
@@ -433,7 +433,7 @@ class Model:
                 return Change(pages=(left,), seen_pages=(page,))
         return None
 
-    # All orders.
+    # The exploration of all orders.
 
     def explore(self, start: State, actors: list[Jump], *, is_damaged: bool = False, deaths: bool = True) -> set[Any]:
         """
@@ -444,7 +444,7 @@ class Model:
         Raises:
             BrokenError: an invariant does not hold in one of the states.
         """
-        self._known.clear()  # what an actor does depends on the case
+        self._known.clear()  # the requests of an actor depend on the case
         first = (start, tuple((actor, ()) for actor in actors))
         known, waiting, results = {first}, [first], set()
         while waiting:

@@ -17,7 +17,7 @@ from tests.e2e.conftest import eventually
 from tests.resilience.chaos import Chaos
 from tests.resilience.invariant import Watcher
 
-#: These differ from the template, so that redeliveries take seconds instead of minutes.
+#: These settings differ from the template, so that redeliveries take seconds instead of minutes.
 VISIBLE_AGAIN_AFTER_S = 5
 DELIVERIES = 3
 
@@ -56,7 +56,7 @@ class System:
         self.chaos.begin()
 
     def stop(self) -> None:
-        """Shut the system down cleanly, whatever it is doing."""
+        """Shut the system down cleanly, even while it is working."""
         self.look_at_the_counters()
         self.chaos.pause()
         with contextlib.redirect_stdout(io.StringIO()):

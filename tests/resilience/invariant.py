@@ -2,9 +2,9 @@
 Check the invariants of counting in the tables, with a decoder that shares no code with the application.
 
 Once every delivered message is handled: each event of the log has exactly one entry, among the recent ones or in the
-page that covers its time, and no other entry exists. The counter's value is the sum of the log's events and its version
-their number. Each acknowledged increment is in the log once. Before that, the value never exceeds the log's sum and
-never decreases.
+page that covers its time, and no other entry exists. The counter's value is the sum of the log's events, and its
+version is their number. Each acknowledged increment is in the log once. Before that, the value never exceeds the log's
+sum and never decreases.
 """
 
 import itertools
@@ -21,7 +21,7 @@ Stored = tuple[int, str, int]
 
 
 class Part(NamedTuple):
-    """One part of a counter, as the tables hold it: totals, recent entries, and pages by their ends."""
+    """One part of a counter, as the tables store it: totals, recent entries, and pages by their ends."""
 
     value: int
     version: int
@@ -37,7 +37,7 @@ class Part(NamedTuple):
 
 @dataclass
 class Watcher:
-    """Checks one counter in the tables that `client` reads."""
+    """A watcher that checks one counter in the tables that `client` reads."""
 
     client: Callable[[str], Any]
     counter_id: str
@@ -46,7 +46,7 @@ class Watcher:
 
     def check_meanwhile(self) -> None:
         """Check the invariants that always hold, even during concurrent writes."""
-        # In this order: each event that is counted is in the log already.
+        # Read in this order: each event that is counted is already in the log.
         parts = self.parts()
         self._check_totals(parts, self.events())
 
@@ -99,7 +99,7 @@ class Watcher:
             assert all(end_ms <= part.archived_until_ms for end_ms in part.pages), "a page ends after archived_until"
 
     def events(self) -> list[dict[str, Any]]:
-        """Return the counter's events as the log holds them."""
+        """Return the counter's events as the log stores them."""
         log = settings.current().event_log_table
         return [item for partition in self._partitions() for item in self._query(log, "partition", partition)]
 

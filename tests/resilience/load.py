@@ -28,7 +28,7 @@ from chalicelib import settings
 from ops import stages
 from ops.cli.errors import OperatorError
 from ops.local import stack
-from tests import conftest  # noqa: F401  (sets where the system lives, and how it is reached)
+from tests import conftest  # noqa: F401  (sets the system's folder and ports)
 from tests.resilience import chaos
 from tests.resilience.chaos import Chaos, Fault
 from tests.resilience.clients import Clients, UnexpectedError, Way, Wish, wishes
@@ -149,7 +149,7 @@ def prove(system: System, seed: int, events: int) -> list[str]:
         system.start()
         send(system, clients, seed, events)
         system.chaos.pause()
-        # The stream is in order: once the last event is counted, no other is still to come from there.
+        # The stream is in order: once the last event is counted, the stream delivers no other.
         clients.new().send_all([Wish("last", "last", 1, Way.PLAIN)])
     except (AssertionError, UnexpectedError) as error:
         return [str(error)]
@@ -176,8 +176,8 @@ def main(events: int, seed: int) -> None:
     scratch = folder / "scratch"
     scratch.mkdir()
     os.environ |= {
-        "STAGE": stages.LOCAL_STAGE,  # the one that is deployed whole
-        "TMPDIR": str(scratch),  # where functions are unpacked; those that are killed leave it behind
+        "STAGE": stages.LOCAL_STAGE,  # the stage that is deployed completely
+        "TMPDIR": str(scratch),  # where functions are unpacked; killed functions leave their files there
     }
     place = stack.LocalSystem(folder, int(os.environ["AWS_PORT"]), int(os.environ["PAGE_PORT"]))
     system = System(place, Chaos(place.aws_port, seed))

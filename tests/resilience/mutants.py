@@ -38,13 +38,14 @@ class Mutant:
     catcher: str
 
 
-#: Without the plugins that only take time to load. pytest cannot rewrite the assertions of a module loaded before it.
+#: pytest's options, without the plugins that only take time to load. pytest cannot rewrite the assertions of a module
+#: that is loaded before it.
 _OPTIONS = (
     *(f"-pno:{name}" for name in ("hypothesispytest", "cov", "xdist", "cacheprovider")),
     "-Wignore::pytest.PytestAssertRewriteWarning",
 )
 
-#: Starts processes as forks of a process that has imported the libraries but none of our modules.
+#: A context that forks processes from a process that has imported the libraries but none of our modules.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
@@ -84,7 +85,7 @@ MUTANTS = _read_mutants()
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the mutated module in place of the original."""
+    """A finder that returns the mutated module in place of the original."""
 
     def __init__(self, mutant: Mutant) -> None:
         self._mutant = mutant
@@ -143,7 +144,7 @@ def _run_catcher(name: str, output: str) -> None:
 
 
 def run_mutants(names: Iterable[str]) -> dict[str, Future[bool]]:
-    """Run these mutants, one for each processor at a time. Each result says whether the mutant was caught."""
+    """Run these mutants, as many at once as there are processors. Each result is whether the mutant was caught."""
     pool = ThreadPoolExecutor(os.cpu_count())
     found = {name: pool.submit(is_caught, name) for name in names}
     pool.shutdown(wait=False)

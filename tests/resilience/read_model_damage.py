@@ -95,7 +95,7 @@ class Stage:
         return self.entries[number * IN_PAGE : (number + 1) * IN_PAGE]
 
     def put_item(self, recent: list[Entry], /, **changes: Any) -> Self:
-        """Put the item with these recent entries; a change of None removes an attribute. Returns the stage."""
+        """Put the item with these recent entries, and return the stage. A change of None removes an attribute."""
         item = {
             "counter_id": {"S": self.counter_id},
             "part": {"N": str(self.part)},
@@ -111,7 +111,7 @@ class Stage:
         return self
 
     def put_page(self, entries: list[Entry], end_ms: int | None = None, /, **changes: Any) -> Self:
-        """Put a page; a change of None removes an attribute. Returns the stage."""
+        """Put a page, and return the stage. A change of None removes an attribute."""
         end_ms = max(entries).recorded_at_ms if end_ms is None else end_ms
         ends_ms = [-1, *(self.page(number)[-1].recorded_at_ms for number in range(PAGES))]
         item = {
@@ -140,7 +140,7 @@ class Stage:
         return {"value": {"N": str(value + by)}, "version": {"N": str(version + number)}}
 
     def value(self) -> int | None:
-        """Return the value as a query would read it; None if an item is damaged."""
+        """Return the value as a query would read it, or None if an item is damaged."""
         found = self.client.query(
             TableName=settings.current().counters_table,
             KeyConditionExpression="counter_id = :c",

@@ -26,7 +26,7 @@ MANY = hypothesis_settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large, HealthCheck.too_slow],
 )
 
-#: Any code points, halves of pairs and what stands for damage among them.
+#: Texts of any code points, including unpaired surrogates and replacement characters.
 TEXTS = st.text(
     st.characters(exclude_categories=()) | st.sampled_from("\ud800\udfff\ufffd\uffff\x00\x7f#"), max_size=40
 )
@@ -37,7 +37,7 @@ SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS
 THINGS = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=6
 )
-#: All of them well below or above what a JSON reader takes, wherever it is called.
+#: Depths far below or far above the limit of a JSON reader, wherever it is called.
 DEPTHS = st.sampled_from([2, 40, 300, 2000, 100_000])
 
 
@@ -68,7 +68,7 @@ def entries(draw):
 
 COUNTERS = st.builds(a_counter_id)
 CALLERS = st.sampled_from(["jwt ann", "x" * 300, "x" * 301, "", " ", "a\nb"])
-#: What is nearly the id of a counter or an event.
+#: Values that are almost the id of a counter or an event.
 LIES = st.sampled_from(
     ["clicks#3", "clicks#", "#1", "a/b", "", "x" * 65, "clicks\n", "CLICKS ", "01890A5D-AC96-774B-BCCE-B302099A8057"]
 ) | st.uuids().map(lambda found: found.hex)
@@ -177,7 +177,7 @@ def parsed(text):
 
 
 def counted_for(entry, counter_id):
-    """(counter, event, amount) if this is an event as the format is described, else None."""
+    """Return (counter, event, amount) if the entry is an event in the documented format, else None."""
     if not isinstance(entry, dict):
         return None
     kind, version, event_id = entry.get("type"), entry.get("version"), entry.get("event_id")
@@ -204,7 +204,7 @@ def is_from(lowest, highest, value):
 
 
 def from_stream(record):
-    """As above, of a stream record."""
+    """Return the same for a stream record."""
     try:
         name, change = record["eventName"], record["dynamodb"]
         image = change["NewImage"]
@@ -254,7 +254,7 @@ SQS_TAKES = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
 
 
 def check_parked(pipeline, originals):
-    """Check that the dead-letter queue holds these, each once, in order, with a reason."""
+    """Check that the dead-letter queue has exactly these originals, in order, each with a reason."""
     parked = pipeline.parked()
     assert len(parked) == len(originals)
     for message, original in zip(parked, originals, strict=True):

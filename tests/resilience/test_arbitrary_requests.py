@@ -1,7 +1,7 @@
 """
 No request causes a 5xx. A refused request gets a problem document and records nothing.
 
-Requests enter as API Gateway passes them on, and responses are checked as API Gateway does.
+Requests have the form in which API Gateway passes them on. Responses are checked by API Gateway's rules.
 """
 
 import base64
@@ -151,7 +151,7 @@ def check_answer(answer):
 
 
 def check_problem(answer):
-    """Check that it is a problem document for its status, without internals."""
+    """Check that the answer is a problem document for its status, without internals."""
     assert answer["headers"]["Content-Type"] == "application/problem+json"
     problem = json.loads(answer["body"])
     assert {name: type(problem.get(name)) for name in ("type", "title", "status", "detail")} == {

@@ -14,7 +14,7 @@ SPAN = {"from_": "2023-11-14T22:13:20Z", "to": "2023-11-14T22:15:00Z"}
 
 @pytest.fixture
 def before_request(engine):
-    """Return a function that runs something before the `number`-th request of an operation, from 1, once."""
+    """Return a function that runs an action once, before request number `number` of an operation, counted from 1."""
     carry_out = engine.gate
 
     def arrange(operation, number, work):
@@ -73,7 +73,7 @@ def test_events_over_archive_pages_are_newest_first(pipeline, limit, each_ms):
     assert {len(page) for page in found[:-1]} == {limit}
 
 
-def test_a_last_page_that_is_full_has_no_next(pipeline):
+def test_full_last_page_has_no_next_cursor(pipeline):
     record(pipeline, [at(pipeline, n) for n in range(100)])
 
     assert pipeline.events(limit=100).body["next_cursor"] is None
@@ -113,7 +113,7 @@ def test_a_cursor_stays_valid_while_pages_are_written_and_split(pipeline):
 
 
 def test_entries_archived_during_a_list_of_events_are_listed_once(pipeline, before_request):
-    """The counter is read first; its recent entries are in a page by the time that pages are read."""
+    """The counter is read first. By the time that pages are read, its recent entries are in a page."""
     events = [at(pipeline, n) for n in range(86)]
     record(pipeline, events)
     newer = [at(pipeline, 1_000 + n) for n in range(60)]

@@ -1,5 +1,5 @@
 """
-Copy the log of another stage, while clients use either stage.
+Copy the log of another stage, while clients use both stages.
 
 The command may be interrupted at any request; the next run finishes it.
 """
@@ -58,7 +58,7 @@ def run_copy(*, dry_run=False):
 
 @pytest.fixture
 def record(engine):
-    """Record an event in the source's log, unless its id is there, as its commands do."""
+    """Record an event in the source's log, unless the log has its id, as the source's commands do."""
 
     def put(event):
         (item,) = log_items([event])
@@ -106,7 +106,7 @@ def test_copy_has_each_event_of_the_source_once(pipeline, record, shards):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_increment_that_is_sent_to_both_stages_counts_once(pipeline, record, seed):
-    """Clients switch to the other stage in the middle, and send again what they are unsure of."""
+    """Clients switch to the other stage during the copy, and repeat increments with an unknown outcome."""
     chance = random.Random(seed)
     increments = [an_event(counter_id=f"c{at % 3}", event_id=an_id(at), by=at + 1) for at in range(30)]
     for at, event in enumerate(increments):
@@ -165,7 +165,7 @@ def test_purged_counter_stays_purged_in_the_copy(pipeline, record, shards):
 
 
 def test_copy_names_the_entries_that_the_catalog_lacks(engine):
-    """All are closed in a stage that moves, and must not be closed in the other."""
+    """A stage that moves has closed all counters. They must not be closed in the other stage."""
     engine.client("dynamodb").put_item(
         TableName=SOURCE.catalog_table,
         Item={

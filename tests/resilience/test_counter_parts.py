@@ -19,7 +19,7 @@ A_TIME_MS = 1_700_000_000_000
 
 @pytest.fixture
 def pipeline(new_pipeline, four_shards):
-    """Return the pipeline with a counter of its own, which has four parts."""
+    """Return a pipeline with its own counter, which has four parts."""
     return new_pipeline(20181)
 
 
@@ -56,7 +56,7 @@ def test_the_state_of_a_counter_is_the_sum_of_its_parts(pipeline):
     assert pipeline.counter().headers["ETag"] == '"218"'
 
 
-def test_a_counter_was_updated_when_its_latest_part_was(pipeline):
+def test_counter_has_the_latest_update_time_of_its_parts(pipeline):
     pipeline.count(*[an_event(counter_id=pipeline.counter_id, event_id=an_id_of(part)) for part in (3, 0)])
 
     latest_ms = max(part.updated_at_ms or 0 for part in store.read_parts(pipeline.counter_id))
@@ -103,7 +103,7 @@ def test_swaps_follow_each_other_over_all_parts(pipeline):
 @pytest.mark.parametrize("exists", [True, False])
 @pytest.mark.parametrize("other", [1, 3])
 def test_swap_is_refused_if_another_part_changes_during_it(engine, pipeline, other, exists):
-    """Also if that part did not exist when the swap read the counter."""
+    """The swap is refused even if the part did not exist when the swap read the counter."""
     counted = [an_event(counter_id=pipeline.counter_id, event_id=an_id_of(other))] * exists
     pipeline.count(*counted)
     concurrent = message_body(an_event(counter_id=pipeline.counter_id, event_id=an_id_of(other), by=100))
@@ -145,7 +145,7 @@ def test_add_and_gets_return_the_state_of_all_parts(pipeline):
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
 def test_the_list_of_counters_has_each_counter_once_with_all_its_parts(engine, pipeline, limit):
-    """Whichever item a page of the scan ends with."""
+    """A page of the scan may end with any item of a counter."""
     names = [f"{pipeline.counter_id}.{number}" for number in range(9)]
     by_name = {name: number + 1 for number, name in enumerate(names)}
     pipeline.count(*[an_event(counter_id=name) for name, number in by_name.items() for _ in range(number)])
@@ -155,8 +155,8 @@ def test_the_list_of_counters_has_each_counter_once_with_all_its_parts(engine, p
     assert {name: listed[name] for name in names} == by_name
 
 
-def test_the_list_of_counters_has_one_with_more_parts_than_the_page(engine, pipeline):
-    """After a stage was set up with fewer parts than before: the counter's items are still there."""
+def test_list_of_counters_has_a_counter_with_more_parts_than_the_page(engine, pipeline):
+    """A stage that was created again with fewer parts still has the items of the earlier parts."""
     names = [f"{pipeline.counter_id}.{number}" for number in range(3)]
     pipeline.count(*[an_event(counter_id=name) for name in names for _ in range(20)])
 

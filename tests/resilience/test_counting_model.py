@@ -7,7 +7,7 @@ import pytest
 
 from tests.resilience.counting_model import BrokenError, Entry, Jump, Model, Page, State, amount
 
-#: Cases of each kind, and the states that all of them have together: a change is a change of what is proved.
+#: The number of cases of each kind, and the total number of their states. A different number means different coverage.
 CASES = {"workers": 40, "full": 8, "clients": 30, "repair": 14}
 STATES = {"workers": 68298, "full": 35999, "clients": 42721, "repair": 70226}
 
@@ -17,7 +17,7 @@ def some_events(chance, least, most):
 
 
 def explore_workers(model, chance):
-    """Two or three workers with overlapping batches, of which some are redelivered; late events among them."""
+    """Explore two or three workers with overlapping batches, some of them redelivered or with late events."""
     events = some_events(chance, 3, 4)
     model.old_until = chance.choice([0, 2, 9])
     batches = [chance.sample(events, chance.randint(1, len(events))) for _ in range(chance.choice([2, 2, 3]))]
@@ -64,9 +64,9 @@ def explore_repair(model, chance):
 
 def explore_full(model, chance):
     """
-    Three workers on a full counter, or two on a full page.
+    Explore three workers on a full counter, or two on a full page.
 
-    One archives, and the next event fills the room again; a page that is split has as many entries as before.
+    One worker archives, and the next event fills the counter again. A page that is split has as many entries as before.
     """
     model.old_until = 0
     times = sorted(chance.sample(range(1, 5), 2))
@@ -144,7 +144,7 @@ def test_every_state_of_small_cases_keeps_the_invariants(kind):
 @pytest.mark.no_cover
 @pytest.mark.sample(4)
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_a_mistake_in_the_protocol_is_found(mutant):
+def test_mistake_in_the_protocol_is_detected(mutant):
     with pytest.raises(BrokenError):
         explore(MUTANTS[mutant], mutant)
 
@@ -153,7 +153,7 @@ def test_a_mistake_in_the_protocol_is_found(mutant):
 @pytest.mark.sample(2)
 @pytest.mark.parametrize("rule", ["no room condition", "new page without condition", "pages read before the counter"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_rule_that_is_not_for_safety_loses_no_event(rule, kind):
+def test_model_without_an_optional_rule_loses_no_event(rule, kind):
     """
     Explore the model without rules that are not needed for safety.
 

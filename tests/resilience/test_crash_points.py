@@ -28,10 +28,10 @@ from tests.resilience.invariant import Watcher
 
 pytestmark = pytest.mark.usefixtures("no_waits")
 
-#: Further counters, if a scenario has any.
+#: The number of additional counters, if a scenario has any.
 OTHERS = 3
 
-#: The amount of a command, and of no other event.
+#: The amount of each command. No other event has this amount.
 BY = 1000
 
 FAULTS: dict[str, tuple[Fault, bool]] = {
@@ -52,9 +52,9 @@ FAULTS: dict[str, tuple[Fault, bool]] = {
 @dataclass(frozen=True)
 class Scenario:
     """
-    The initial state, the actor and its action, which meets the faults, and its number of requests.
+    The initial state, the actor, the action that meets the faults, and the action's number of requests.
 
-    A client with a key sends its command again, whatever the response was. The platform delivers again, but not
+    A client with a key sends its command again, regardless of the response. The platform delivers again, but not
     necessarily the same batch.
     """
 
@@ -93,7 +93,7 @@ def command(**headers):
 
 
 def in_the_log(events):
-    """Events, appended by commands and not delivered; two of them came by a client's key."""
+    """Return a function that appends events by commands, two of them with a client's key, and does not deliver them."""
 
     def prepare(pipeline):
         for number in range(events):
@@ -104,14 +104,14 @@ def in_the_log(events):
 
 
 def in_the_log_of_many(pipeline):
-    """Events of several counters, in the log and not delivered."""
+    """Append events of several counters, and do not deliver them."""
     for counter_id in (pipeline.counter_id, *others(pipeline)):
         logged(pipeline, range(6), counter_id=counter_id)
     return pipeline.new_records()
 
 
 def logged(pipeline, times_ms: Iterable[int], counter_id: str = "") -> list[Event]:
-    """Events in the log, of these times in ms after `A_TIME_MS`."""
+    """Append events with these times, in ms after `A_TIME_MS`."""
     name = counter_id or pipeline.counter_id
     events: list[Event] = [an_event(counter_id=name, by=2, recorded_at_ms=A_TIME_MS + ms) for ms in times_ms]
     pipeline.log(events)
@@ -119,14 +119,14 @@ def logged(pipeline, times_ms: Iterable[int], counter_id: str = "") -> list[Even
 
 
 def counted(pipeline, times_ms: Iterable[int], counter_id: str = "") -> list[Event]:
-    """Events that are counted already, by one plan if there are more than fit into the recent entries."""
+    """Append events and count them, with one plan if there are more than fit into the recent entries."""
     events = logged(pipeline, times_ms, counter_id)
     pipeline.count(*events)
     return events
 
 
 def on_the_queue(messages, events_each):
-    """Messages with events that the log holds."""
+    """Return a function that returns messages with events that the log has."""
 
     def prepare(pipeline):
         return [message_body(*logged(pipeline, range(events_each))) for _ in range(messages)]
@@ -135,7 +135,7 @@ def on_the_queue(messages, events_each):
 
 
 def on_the_queue_of_many(pipeline):
-    """Messages with events of several counters each."""
+    """Return messages with events of several counters each."""
     names = [pipeline.counter_id, *others(pipeline)]
     return [message_body(*[event for name in names for event in logged(pipeline, range(2), name)]) for _ in range(3)]
 
@@ -162,13 +162,13 @@ def full_of_new(pipeline):
 
 
 def archived(pipeline, entries=RECENT_MAX + 1):
-    """All entries of even times are in one page."""
+    """Put all entries with even times into one page."""
     assert entries <= PAGE_MAX
     return counted(pipeline, range(0, 2 * entries, 2))
 
 
 def late(pipeline):
-    """Late events, one of them counted."""
+    """Return a message with late events, one of them already counted."""
     return [message_body(archived(pipeline)[3], *logged(pipeline, [5, 9]))]
 
 
@@ -178,14 +178,14 @@ def late_in_a_full_page(pipeline):
 
 
 def late_and_fresh(pipeline):
-    """Late events, and fresh ones that fit into the recent entries."""
+    """Return a message with a late event, and with a new event that fits into the recent entries."""
     archived(pipeline)
     counted(pipeline, [1000])
     return [message_body(*logged(pipeline, [5, 1001]))]
 
 
 def late_and_full(pipeline):
-    """Late events, and fresh ones for which there is no room."""
+    """Return a message with a late event, and with new events that do not fit into the recent entries."""
     archived(pipeline)
     counted(pipeline, range(1000, 1000 + RECENT_MAX))
     return [message_body(*logged(pipeline, [5, 1001, 2000]))]
@@ -215,7 +215,7 @@ def stored(pipeline, pages: list[list[int]]) -> None:
 
 
 def late_in_several_pages(pipeline):
-    """Late events in three pages out of four, the second of which is full."""
+    """Return a message with late events in three of four pages, the second of which is full."""
     stored(pipeline, [[0, 6], [1000 + 2 * ms for ms in range(PAGE_MAX)], [2000], [3001]])
     return [message_body(*logged(pipeline, [1, 2, 1001, 3000]))]
 
@@ -232,7 +232,7 @@ def more_than_is_recent(pipeline):
 
 
 def of_all_kinds(pipeline):
-    """Four counters: with room, with events that are counted, full, and with late events."""
+    """Return messages of four counters: not full, with counted events, full, and with late events."""
     hot, *calm = others(pipeline)
     bodies = [message_body(*logged(pipeline, range(3)), *counted(pipeline, range(3), hot))]
     counted(pipeline, range(RECENT_MAX), calm[0])
@@ -354,7 +354,7 @@ SCENARIOS = {
     "project, a message that is good in part": Scenario(PLATFORM, good_in_part(on_the_queue(2, 2)), project, 3),
 }
 
-#: Requests of all scenarios, times the faults. A change of this number is a change of what is proved.
+#: Requests of all scenarios, times the faults. A different number means different coverage.
 POINTS = 117 * len(FAULTS)
 
 
@@ -363,7 +363,7 @@ def run(engine: Engine, pipeline: Pipeline, scenario: Scenario, disturbance: fau
     counters = [pipeline.counter_id, *(others(pipeline) if scenario.has_others else ())]
     watchers = [Watcher(engine.client, counter_id) for counter_id in counters]
     prepared = scenario.prepare(pipeline)
-    # As a fresh function does, which has to ask for the addresses of its queues.
+    # A new function must first look up its queue URLs.
     sqs.queue_url.cache_clear()
     acknowledged = []
     engine.gate = disturbance
@@ -378,7 +378,7 @@ def run(engine: Engine, pipeline: Pipeline, scenario: Scenario, disturbance: fau
     for watcher in watchers:
         watcher.check_between_requests()
     if scenario.by == PLATFORM and returned:
-        # It will not be delivered again.
+        # The queue will not deliver the batch again.
         check_in_the_end(pipeline, watchers, prepared)
 
     if scenario.by != "a client":
@@ -388,7 +388,7 @@ def run(engine: Engine, pipeline: Pipeline, scenario: Scenario, disturbance: fau
     watchers[0].acknowledged = [answer.headers["Location"].rpartition("/")[2] for answer in acknowledged]
     check_in_the_end(pipeline, watchers, prepared)
     if scenario.by != PLATFORM:
-        # However often it was sent, by the client or by the SDK, it is recorded once; or, without a key, never.
+        # The client or the SDK may send the command again. It is recorded once or, without a key, at most once.
         sent = [event for event in watchers[0].events() if event["by"]["N"] == str(BY)]
         assert len(sent) in ((0, 1) if scenario.by == "a client" else (1,))
 
@@ -460,6 +460,6 @@ def test_throttling_of_each_service_is_retried_and_503(engine, pipeline, operati
         engine.gate = faults.no_fault
 
     assert outcome == 503
-    # Whether to try again is the SDK's decision: it does not for a transaction that was cancelled.
+    # The SDK decides whether to retry. It does not retry a transaction that was cancelled.
     is_cancelled = fault is faults.exceed_throughput and operation == "TransactWriteItems"
     assert len(met) == (1 if is_cancelled else 4)

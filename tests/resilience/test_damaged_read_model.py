@@ -1,7 +1,7 @@
 """
-A damaged read model: each kind of damage is a named error and affects its own counter only.
+Test a damaged read model: each kind of damage raises a named error, and affects only its own counter.
 
-The tests of `verify` and `rebuild` show that it is reported and repaired.
+The tests of `verify` and `rebuild` show that damage is reported and repaired.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ EVENTS = 150
 
 @pytest.fixture
 def counted(pipeline):
-    """Events that are in the log and counted, oldest first: an archive page covers all but the newest ones."""
+    """Append events and count them, and return them, oldest first. An archive page covers all but the newest events."""
     events = [an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + n) for n in range(EVENTS)]
     pipeline.log(events)
     pipeline.count(*events[:-10])
@@ -91,10 +91,10 @@ def damage_page(page, damage):
         page.remove()
 
 
-#: What makes an item damaged: attributes that are set, or removed if they are None.
+#: The changes that damage an item: attributes that are set, or removed if they are None.
 Damage = Callable[[], dict[str, Any]]
 
-#: In their order.
+#: Two event ids in ascending order.
 IDS = ["10000000-0000-7000-8000-000000000000", "20000000-0000-7000-8000-000000000000"]
 
 
@@ -120,7 +120,7 @@ IN_RECENT: dict[str, Damage] = {
     "amended below zero": lambda: {"amended": -1},
 }
 
-#: And with damage in what every query needs.
+#: The counter's item with damage in its totals, which every query needs.
 IN_TOTALS: dict[str, Damage] = {
     "value is a text": lambda: {"value": "many"},
     "no value": lambda: {"value": None},
@@ -132,7 +132,7 @@ IN_TOTALS: dict[str, Damage] = {
     "version below zero": lambda: {"version": -1},
 }
 
-#: The page, which is removed if nothing is to be changed.
+#: The damaged page. It is removed if there are no changes.
 IN_PAGE: dict[str, Damage] = {
     "missing": dict,
     "entries that cannot be decoded": lambda: {"entries": b"\x01\xff"},
@@ -154,12 +154,12 @@ IN_PAGE: dict[str, Damage] = {
     },
 }
 
-#: Pages that nothing but a hand could write: a number that is no time.
+#: The end of a page that the application cannot write: a number that is not a time.
 HALF_A_MS = "1700000000139.5"
 
 
 def assert_unavailable(*answers):
-    """Check for a problem document that asks to retry and says nothing of the read model."""
+    """Check for a problem document that asks to retry and does not mention the read model."""
     for answer in answers:
         assert (answer.status, answer.headers["Content-Type"]) == (503, "application/problem+json")
         assert answer.headers["Retry-After"]
@@ -173,7 +173,7 @@ def read_late(pipeline, counted):
 
 @pytest.mark.sample(3)
 @pytest.mark.parametrize("damage", IN_RECENT | IN_TOTALS)
-def test_a_damaged_counter_fails_its_own_messages_only(pipeline, counter_item, answers_by_message, damage):
+def test_damaged_counter_fails_only_its_own_messages(pipeline, counter_item, answers_by_message, damage):
     counter_item.change(**(IN_RECENT | IN_TOTALS)[damage]())
     other = an_event(counter_id=f"{pipeline.counter_id}.other")
     own = message_body(an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + 5000))
@@ -186,7 +186,7 @@ def test_a_damaged_counter_fails_its_own_messages_only(pipeline, counter_item, a
 
 
 @pytest.mark.parametrize("damage", IN_RECENT | IN_TOTALS)
-def test_a_damaged_counter_is_raised_by_name_when_read_first(pipeline, counter_item, damage):
+def test_damaged_counter_is_named_in_the_error_when_read_first(pipeline, counter_item, damage):
     counter_item.change(**(IN_RECENT | IN_TOTALS)[damage]())
     body = message_body(an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + 5000))
 
@@ -195,8 +195,8 @@ def test_a_damaged_counter_is_raised_by_name_when_read_first(pipeline, counter_i
 
 
 @pytest.mark.parametrize("damage", ["a list", "a text", "texts", "value is a text", "version is a text"])
-def test_a_counter_of_other_types_is_not_counted_and_not_changed(pipeline, counter_item, damage):
-    """DynamoDB refuses to add to them, which is damage and not an outage."""
+def test_counter_with_attributes_of_other_types_is_not_changed(pipeline, counter_item, damage):
+    """DynamoDB refuses to add to such attributes. This is damage and not an outage."""
     counter_item.change(**(IN_RECENT | IN_TOTALS)[damage]())
     before = counter_item.item
 
@@ -254,7 +254,7 @@ def test_commands_of_a_damaged_counter_are_recorded_or_503(pipeline, counter_ite
 
 
 @pytest.mark.parametrize("damage", IN_PAGE)
-def test_a_damaged_page_fails_its_own_messages_only(pipeline, counted, page, answers_by_message, damage):
+def test_damaged_page_fails_only_its_own_messages(pipeline, counted, page, answers_by_message, damage):
     damage_page(page, damage)
     other = an_event(counter_id=f"{pipeline.counter_id}.other")
     late = message_body(an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS))
@@ -268,7 +268,7 @@ def test_a_damaged_page_fails_its_own_messages_only(pipeline, counted, page, ans
 
 
 @pytest.mark.parametrize("damage", IN_PAGE)
-def test_a_damaged_page_is_raised_by_name(pipeline, counted, page, damage):
+def test_damaged_page_is_named_in_the_error(pipeline, counted, page, damage):
     damage_page(page, damage)
 
     with pytest.raises(DamagedReadModelError, match="archive page"):
@@ -300,7 +300,7 @@ def test_queries_that_read_a_damaged_page_are_503(pipeline, page, damage):
     assert_unavailable(pipeline.events(limit=100), pipeline.history(**around))
 
 
-def test_a_page_whose_end_is_no_time_is_damage(pipeline, counted, page):
+def test_page_whose_end_is_not_a_time_is_damaged(pipeline, counted, page):
     page.change(end=Decimal(HALF_A_MS))
 
     with pytest.raises(DamagedReadModelError, match=f"archive page {HALF_A_MS}"):

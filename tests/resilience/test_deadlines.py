@@ -1,4 +1,4 @@
-"""A function stops and reports before its timeout, whatever AWS does."""
+"""A function stops and reports before its timeout, even if AWS is slow or fails."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ FUNCTIONS = json.loads((Path(__file__).parent.parent.parent / ".chalice" / "conf
     "lambda_functions"
 ]
 
-#: What API Gateway waits for a function (API Gateway quotas, "Integration timeout").
+#: The time that API Gateway waits for a function (API Gateway quotas, "Integration timeout").
 GATEWAY_S = 29
 
 REQUESTS = {
@@ -59,7 +59,7 @@ def pipeline(engine, new_pipeline):
 
 @pytest.fixture
 def running(engine, pipeline):
-    """Lets a function run from now on, and meet a fault at each attempt, or at those at one operation."""
+    """Return a function that starts a Lambda function, which meets a fault at each attempt or only at one operation."""
 
     def run(name, fault, operation=None):
         pipeline.context = Function(name)

@@ -71,7 +71,7 @@ def empty_log(engine):
 
 
 def an_id(number):
-    """Return an id that determines the part, and whose order is not that of the times."""
+    """Return an id that determines the part. The order of ids differs from the order of times."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, str(number)))
 
 
@@ -118,7 +118,7 @@ def write(folder, *lines, name="events.jsonl"):
 @pytest.mark.parametrize("name", ["events.jsonl", "events.jsonl.gz"])
 @pytest.mark.parametrize("shards", ["1", "3"])
 def test_export_of_an_import_gives_the_same_bytes(engine, pipeline, tmp_path, name, shards):
-    """Also if the second stage has another number of parts."""
+    """The second stage may have another number of parts."""
     append_events(40)
     run_export(tmp_path / name)
     empty_log(engine)
@@ -223,7 +223,7 @@ def test_export_of_an_unreadable_event_reports_it_and_fails(engine, tmp_path):
     assert json.loads((tmp_path / "events.jsonl.manifest.json").read_text())["unreadable"] == 1
 
 
-def test_export_has_an_event_of_its_beginning_under_traffic(engine, tmp_path, monkeypatch):
+def test_export_under_traffic_has_all_events_of_its_start(engine, tmp_path, monkeypatch):
     """Events that are appended meanwhile may be in the export or not."""
     read_in_small_pages(monkeypatch)
     events = append_events()
@@ -466,7 +466,7 @@ def test_dry_run_of_an_import_writes_nothing(engine, tmp_path):
     [{"by": 9}, {"recorded_at_ms": A_TIME_MS + 1}, {"counter_id": "c1", "event_id": an_id(1), "by": 3}],
 )
 def test_event_that_differs_from_the_recorded_one_is_refused(tmp_path, change, finds_nothing):
-    """Also if the first, stale read does not find the recorded event."""
+    """The event is refused even if the first, stale read does not find the recorded event."""
     recorded = an_event(counter_id="c1", event_id=an_id(1), by=2)
     event_log.append(recorded)
     fields = {name: getattr(recorded, name) for name in ("counter_id", "event_id", "by", "recorded_at_ms")}
@@ -779,7 +779,7 @@ def test_import_that_meets_a_concurrent_one_appends_the_others(engine, tmp_path)
     assert {*read_log()} == {same, replace(other, by=7), fresh}
 
 
-#: Faults that pass, by the operation that meets them. The SDK alone makes four attempts, and one at a transaction.
+#: Temporary faults, by the operation that meets them. The SDK alone makes four attempts, or one at a transaction.
 PASSING = {
     "a read is throttled": ("BatchGetItem", faults.throttle),
     "a read exceeds the throughput": ("BatchGetItem", faults.exceed_throughput),
@@ -811,7 +811,7 @@ def test_import_waits_until_throttling_ends(engine, pipeline, tmp_path, name):
 
 @pytest.mark.parametrize("reason", ["ThrottlingError", "ProvisionedThroughputExceeded"])
 def test_import_that_stays_throttled_ends_with_the_error(engine, tmp_path, reason):
-    """Later commands of the process have the SDK's retries alone."""
+    """Later commands of the process have only the SDK's retries."""
     append_events()
     run_export(tmp_path / "events.jsonl")
     empty_log(engine)
@@ -839,7 +839,7 @@ def test_import_that_is_refused_is_not_retried(engine, tmp_path, code):
 
 
 def test_import_keeps_requests_in_flight(engine, tmp_path, monkeypatch):
-    """It reads the next lines meanwhile, but not further than the requests in flight."""
+    """In the meantime, the import reads the next lines, but not beyond the requests in flight."""
     monkeypatch.setattr(missing_events, "_AT_ONCE", 1)
     monkeypatch.setattr(missing_events, "_THREADS", 3)
     begun = threading.Barrier(3, timeout=60)

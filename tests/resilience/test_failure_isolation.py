@@ -1,4 +1,4 @@
-"""A failure affects its own counter or message only; the others are counted, and the failed are redelivered."""
+"""A failure affects only its own counter or message. The others are counted, and failed messages are redelivered."""
 
 import contextlib
 import json
@@ -84,7 +84,7 @@ def test_broken_record_is_redelivered_if_parking_fails(engine, pipeline):
 
 
 @pytest.mark.parametrize("fault", [hot_conflicts, hot_is_throttled])
-def test_failing_counter_blocks_no_other_and_stays_uncounted(engine, pipeline, fault):
+def test_failing_counter_does_not_block_others_and_stays_uncounted(engine, pipeline, fault):
     calm = [f"{pipeline.counter_id}.{number}" for number in range(6)]
     hot = f"{pipeline.counter_id}.hot"
 
@@ -95,7 +95,7 @@ def test_failing_counter_blocks_no_other_and_stays_uncounted(engine, pipeline, f
     assert [queries.get_counter(name).value for name in (hot, *calm)] == [0] + [1] * 6
 
 
-def test_damaged_counter_fails_alone(engine, pipeline):
+def test_damaged_counter_does_not_affect_others(engine, pipeline):
     """Count the other counters of a batch with a damaged one."""
     damaged = f"{pipeline.counter_id}.damaged"
     item = {"counter_id": {"S": damaged}, "part": {"N": "0"}, "recent": {"BS": [b"no entry"]}, "revision": {"N": "1"}}

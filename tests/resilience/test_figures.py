@@ -29,8 +29,8 @@ def every(module_engine):
 
 @pytest.mark.exhaustive
 @pytest.mark.no_cover
-def test_units_and_requests_are_those_of_the_report(module_engine, figures):
-    """All but the largest batches, which would take minutes."""
+def test_units_and_requests_match_the_report(module_engine, figures):
+    """Measure all but the largest batches, which would take minutes."""
     batches = (1, 10)
     stored = figures["request_costs"]["raw"]
 
@@ -69,7 +69,7 @@ def test_worker_that_always_fails_never_acknowledges(module_engine, every):
 
 
 def test_item_held_by_a_transaction_conflicts_with_other_writes(every):
-    """The transaction holds its item while the other writes arrive, and not any more when it has ended."""
+    """The transaction holds its item while the other writes arrive, and releases the item when it ends."""
     time = Clock(0)
     network = throughput.Network(time, math.inf)
     responses: dict[str, Any] = {}
@@ -97,7 +97,7 @@ def test_item_held_by_a_transaction_conflicts_with_other_writes(every):
     assert [responses[name] for name in ("transaction", "elsewhere", "afterwards")] == ["done"] * 3
 
 
-def test_simulated_time_is_that_of_the_longest_wait():
+def test_simulated_time_ends_after_the_longest_wait():
     time = Clock(10)
     order: list[float] = []
 

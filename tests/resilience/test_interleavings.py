@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("no_waits")
 #: The number of seeds that the gate runs; `make simulate SEEDS=N` runs any number.
 SEEDS = 150
 
-#: By name, the number of orders of all tests here: a change of one is a change of what is proved.
+#: The number of orders of each test, by name. A different number means different coverage.
 ORDERS = {
     "two workers with overlapping batches": 2,
     "two workers with different events": 2,
@@ -48,7 +48,7 @@ ORDERS = {
 
 
 def logged(pipeline, times_ms):
-    """Events in the log, of these times in ms after `A_TIME_MS`; their amounts tell which of them are counted."""
+    """Append events with these times, in ms after `A_TIME_MS`. Their amounts show which of them are counted."""
     events = [
         an_event(counter_id=pipeline.counter_id, by=2 ** (number % 16), recorded_at_ms=A_TIME_MS + ms)
         for number, ms in enumerate(times_ms)
@@ -58,7 +58,7 @@ def logged(pipeline, times_ms):
 
 
 def counted(pipeline, times_ms):
-    """Events that are in the log and counted."""
+    """Append events and count them."""
     events = [an_event(counter_id=pipeline.counter_id, by=1, recorded_at_ms=A_TIME_MS + ms) for ms in times_ms]
     pipeline.log(events)
     pipeline.count(*events)
@@ -70,7 +70,7 @@ def projecting(pipeline, *events, received=1):
 
 
 def every_order(engine, new_pipeline, workers_of, name, *, counts_all=False):
-    """Run all orders of these workers, whose number is asserted. The invariant holds in each, at every moment."""
+    """Run all orders of these workers, and assert the number of orders. Check the invariants before each request."""
     results = []
 
     def run_with(choose):
@@ -106,8 +106,8 @@ def every_order(engine, new_pipeline, workers_of, name, *, counts_all=False):
     [("two workers with overlapping batches", 1, 3), ("two workers with different events", 0, 2)],
     ids=["overlapping", "different"],
 )
-def test_workers_with_or_without_common_events_in_every_order(engine, new_pipeline, name, shared, requests):
-    """Different events do not conflict. With a common one, the second worker is refused and writes the rest."""
+def test_workers_conflict_only_on_common_events_in_every_order(engine, new_pipeline, name, shared, requests):
+    """Different events do not conflict. With a common event, the second worker is refused and writes the other one."""
 
     def workers_of(pipeline):
         events = logged(pipeline, range(4 - shared))
@@ -205,7 +205,7 @@ def test_two_workers_count_all_events_in_every_order(engine, new_pipeline, name)
 @pytest.mark.parametrize(
     ("name", "recent"), [("a worker and an add-and-get", 0), ("a worker and an archiving add-and-get", RECENT_MAX)]
 )
-def test_a_worker_and_an_add_and_get_in_every_order(engine, new_pipeline, name, recent):
+def test_worker_and_add_and_get_count_all_events_in_every_order(engine, new_pipeline, name, recent):
     """The state includes the client's increment in every order."""
 
     def workers_of(pipeline):
@@ -222,7 +222,7 @@ def test_a_worker_and_an_add_and_get_in_every_order(engine, new_pipeline, name, 
 
 
 @pytest.mark.parametrize("recent", [0, RECENT_MAX - 1, RECENT_MAX])
-def test_a_worker_and_a_swap_in_every_order(engine, new_pipeline, recent):
+def test_worker_counts_its_events_next_to_a_swap_in_every_order(engine, new_pipeline, recent):
     """The swap happens if no event is counted before it, and the worker counts its events in every order."""
 
     def workers_of(pipeline):
@@ -248,7 +248,7 @@ def test_a_worker_and_a_swap_in_every_order(engine, new_pipeline, recent):
     ],
     ids=["one part", "archiving", "four parts"],
 )
-def test_two_swaps_from_one_version_in_every_order(engine, new_pipeline, name, recent, shards):
+def test_one_of_two_swaps_from_a_version_succeeds_in_every_order(engine, new_pipeline, name, recent, shards):
     def workers_of(pipeline):
         counted(pipeline, range(recent))
         headers = {"If_Match": f'"{recent}"'}
@@ -266,7 +266,7 @@ def test_two_swaps_from_one_version_in_every_order(engine, new_pipeline, name, r
         assert sorted(answer.status for answer in ran.results.values()) == [200, 412]
 
 
-def test_one_key_sent_twice_in_every_order(engine, new_pipeline):
+def test_key_sent_twice_counts_once_in_every_order(engine, new_pipeline):
     def workers_of(pipeline):
         return {
             "plain": lambda: pipeline.increment({"by": 4}, Idempotency_Key="k"),
@@ -281,7 +281,7 @@ def test_one_key_sent_twice_in_every_order(engine, new_pipeline):
         assert (pipeline.value, pipeline.version) == (4, 1)
 
 
-def test_one_key_sent_as_two_swaps_in_every_order(engine, new_pipeline):
+def test_key_sent_as_two_swaps_counts_once_in_every_order(engine, new_pipeline):
     def workers_of(pipeline):
         send = lambda: pipeline.increment({"by": 4}, Idempotency_Key="k", If_Match='"0"')  # noqa: E731
         return {"first": send, "second": send}
@@ -294,7 +294,7 @@ def test_one_key_sent_as_two_swaps_in_every_order(engine, new_pipeline):
         assert (pipeline.value, pipeline.version) == (4, 1)
 
 
-def test_one_key_with_two_amounts_in_every_order(engine, new_pipeline):
+def test_key_with_two_amounts_counts_once_in_every_order(engine, new_pipeline):
     def workers_of(pipeline):
         return {
             name: lambda by=by: pipeline.increment({"by": by}, Idempotency_Key="k")
@@ -310,8 +310,8 @@ def test_one_key_with_two_amounts_in_every_order(engine, new_pipeline):
 
 
 @pytest.mark.exhaustive
-def test_a_list_of_events_during_archiving_in_every_order(engine, new_pipeline):
-    """The first page of a list, and the second, have each event once, whatever is archived between their requests."""
+def test_list_of_events_during_archiving_is_complete_in_every_order(engine, new_pipeline):
+    """The first two pages of a list have each event once, even if entries are archived between their requests."""
 
     def workers_of(pipeline):
         counted(pipeline, range(0, 100, 2))
@@ -333,8 +333,8 @@ def test_a_list_of_events_during_archiving_in_every_order(engine, new_pipeline):
 
 
 @pytest.mark.exhaustive
-def test_a_list_of_events_during_a_split_in_every_order(engine, new_pipeline):
-    """Of a page that is split between two requests, no event is listed twice."""
+def test_list_of_events_during_a_split_has_no_duplicates_in_every_order(engine, new_pipeline):
+    """If a page is split between two requests, no event is listed twice."""
 
     def workers_of(pipeline):
         before = counted(pipeline, range(0, 2 * PAGE_MAX, 2))
@@ -353,7 +353,7 @@ def test_a_list_of_events_during_a_split_in_every_order(engine, new_pipeline):
     assert {ran.results["client"] for _, ran in results} == {(100, 100)}
 
 
-def test_a_history_during_archiving_in_every_order(engine, new_pipeline):
+def test_history_during_archiving_is_complete_in_every_order(engine, new_pipeline):
     def workers_of(pipeline):
         counted(pipeline, range(50))
         counted(pipeline, range(1000, 1000 + RECENT_MAX))
@@ -372,7 +372,7 @@ def test_a_history_during_archiving_in_every_order(engine, new_pipeline):
         assert day["increments"] in (50 + RECENT_MAX, 51 + RECENT_MAX)
 
 
-def test_the_status_of_an_event_during_archiving_in_every_order(engine, new_pipeline):
+def test_status_of_an_event_during_archiving_is_correct_in_every_order(engine, new_pipeline):
     def workers_of(pipeline):
         before = counted(pipeline, range(RECENT_MAX))
         (event,) = logged(pipeline, [10_000])
@@ -390,13 +390,13 @@ def test_the_status_of_an_event_during_archiving_in_every_order(engine, new_pipe
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("tens", range(SEEDS // 10))
-def test_random_workers_in_random_orders(engine, tens):
+def test_random_workers_keep_the_invariants_in_random_orders(engine, tens):
     failures = [simulated for seed in range(tens * 10, tens * 10 + 10) if (simulated := simulate(engine, seed)).wrong]
 
     assert failures == []
 
 
-def test_a_seed_makes_the_same_run_again(engine):
+def test_seed_determines_the_run(engine):
     first, second = simulate(engine, 7), simulate(engine, 7)
 
     assert first.ran.choices == second.ran.choices

@@ -16,7 +16,7 @@ from tests.resilience.load import RESTARTS, differences, shortfalls
 
 
 def connect(port: int, to: int) -> socket.socket:
-    """Connect to a port of this machine from a local port, even if another connection has it; 0 takes a free one."""
+    """Connect to a port of this machine from a local port, even if another connection has it. 0 means a free port."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     connection.bind(("127.0.0.1", port))
@@ -26,7 +26,7 @@ def connect(port: int, to: int) -> socket.socket:
 
 @pytest.fixture
 def run(engine, new_pipeline):
-    """Three increments that were acknowledged and are not delivered yet, and a judge of this counter alone."""
+    """Return a run of three acknowledged increments that are not delivered yet, and a check of this counter alone."""
     pipeline = new_pipeline(1)
     pipeline.acknowledged = {}
     for by in (1, 2, 3):
@@ -112,7 +112,7 @@ def test_permanent_fault_disturbs_each_attempt():
 
 
 @pytest.mark.skipif(not can_kill(), reason="the load test requires Linux")
-def test_processes_that_share_a_local_port_are_told_apart():
+def test_processes_that_share_a_local_port_are_distinguished():
     with (
         socket.create_server(("127.0.0.1", 0)) as ours,
         socket.create_server(("127.0.0.1", 0)) as theirs,

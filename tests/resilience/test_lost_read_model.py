@@ -25,7 +25,7 @@ EVENTS = 5000
 
 
 def log_of(counter_id: str, number: int) -> Iterator[Event]:
-    """Yield events of one counter. Their ids, by which the log is sorted, say nothing of their times."""
+    """Yield events of one counter. Their ids, by which the log is sorted, do not depend on their times."""
     return (an_event(counter_id=counter_id, by=2, recorded_at_ms=A_TIME_MS + 10 * at) for at in range(number))
 
 
@@ -57,7 +57,7 @@ def test_lost_counter_is_filled_in_full_pages_from_the_oldest(engine, pipeline):
 
 
 def peak_of_rebuild(engine, number: int) -> int:
-    """Return the most bytes that Python held during a rebuild from a log that is only read, with writes that vanish."""
+    """Return Python's peak memory, in bytes, during a rebuild whose writes are discarded."""
     key = PartKey(a_counter_id())
     writes = []
 
@@ -83,7 +83,7 @@ def peak_of_rebuild(engine, number: int) -> int:
 
 @pytest.mark.no_cover
 def test_memory_of_a_rebuild_does_not_grow_with_the_log(engine):
-    peak_of_rebuild(engine, 3000)  # which imports, and fills caches
+    peak_of_rebuild(engine, 3000)  # imports modules and fills caches
 
     small, large = peak_of_rebuild(engine, 20_000), peak_of_rebuild(engine, 100_000)
 

@@ -1,4 +1,4 @@
-"""The state of a counter at a time, over its recent entries and its archive, while events are counted."""
+"""Test the past states of a counter, over its recent entries and its archive, while events are counted."""
 
 import json
 import random
@@ -32,13 +32,13 @@ def count(pipeline, events, size=50):
 
 
 def fold(events, at_ms):
-    """Return the value and version at a time, in ms since `A_TIME_MS`."""
+    """Return the value and version as of `at_ms`, in ms since `A_TIME_MS`."""
     amounts = [event.by for event in events if event.recorded_at_ms <= A_TIME_MS + at_ms]
     return sum(amounts), len(amounts)
 
 
 def ask(pipeline, at_ms):
-    """Return the value and version that the API returns for a time, in ms since `A_TIME_MS`."""
+    """Return the API's value and version as of `at_ms`, in ms since `A_TIME_MS`."""
     answer = pipeline.counter_at(A_TIME_MS + at_ms)
     assert answer.status == 200, answer.body
     assert answer.headers["ETag"] == f'"{answer.body["version"]}"'
@@ -109,7 +109,7 @@ def test_time_in_the_latest_page_costs_one_page_more(engine, pipeline, ten_pages
 
 
 def test_time_near_the_first_event_is_read_from_the_beginning(pipeline, ten_pages):
-    """One page from each end. The archive has ten."""
+    """The query reads one page from each end. The archive has ten pages."""
     assert measure(pipeline, 5_000) == (3, 3)
     assert measure(pipeline, -1) == (3, 3)
 
@@ -122,7 +122,7 @@ def test_late_events_double_the_cost_of_pages(pipeline, ten_pages):
     assert measure(pipeline, 5_001) == (6, 6)
 
 
-def test_parts_cost_a_page_each(pipeline, four_shards):
+def test_each_part_costs_one_page(pipeline, four_shards):
     events = [at(pipeline, 1_000 * n) for n in range(4 * 3 * PAGE_MAX)]
     count(pipeline, events, 4 * PAGE_MAX)
 
@@ -163,7 +163,7 @@ def test_operators_read_without_a_limit(pipeline, ten_pages):
 
 
 def test_late_event_changes_the_past_and_its_entity_tag(pipeline, ten_pages):
-    """An event recorded after the time changes neither."""
+    """An event that was recorded after the requested time changes neither."""
     tag = pipeline.counter_at(A_TIME_MS + 500_000).headers["ETag"]
 
     pipeline.count(at(pipeline, 500_001), at(pipeline, 10_000_000))
@@ -242,7 +242,7 @@ def is_query_of(attempt, table):
 
 @pytest.fixture
 def before_pages(engine):
-    """Return a function that runs something before the next queries of the archive, one for each query."""
+    """Return a function that takes actions and runs one of them before each of the next queries of the archive."""
 
     def arrange(*works):
         left = list(works)

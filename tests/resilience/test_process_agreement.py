@@ -1,5 +1,5 @@
 """
-Rules on which all processes must agree, now and in years, given only the event.
+Test rules on which all processes must agree, now and in years, given only the event.
 
 Lambda starts and ends processes at any time. The identity of a redelivery or a retry must not depend on a process: no
 memory, no seed, no clock. These tests assert the values that depend on an event alone.
@@ -33,7 +33,7 @@ def test_an_event_belongs_to_the_same_part_in_every_process():
 
 
 def test_an_event_has_the_same_entry_in_every_process():
-    """The entry tells whether an event is counted: whichever worker counts it must write the same bytes."""
+    """The entry shows that the event is counted, so every worker must write the same bytes."""
     event = an_event(event_id="01890a5d-ac96-774b-bcce-b302099a8057", by=7, recorded_at_ms=1_700_000_000_999)
 
     assert encode_entry(make_entry(event)).hex() == "018bcfe56be701890a5dac96774bbcceb302099a80570e"

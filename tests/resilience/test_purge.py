@@ -35,7 +35,7 @@ from tests.resilience.read_model_damage import empty_tables
 
 pytestmark = pytest.mark.usefixtures("no_waits", "empty")
 
-#: Later than every event of a test, and than the time for which an event may be on its way.
+#: A time by which no event of a test can still be in flight.
 NOW_S = 1_900_000_000
 
 NOTE = notes.Note("spam", "ann")
@@ -203,7 +203,7 @@ def test_second_purge_voids_the_events_since_the_first(engine, shards, counted):
 
 
 def test_pattern_purges_all_matching_counters_in_chunks(engine, monkeypatch, counted):
-    """With a chunk of two counters, five counters take three."""
+    """In chunks of two counters, five counters take three chunks."""
     monkeypatch.setattr(purge, "_AT_ONCE", 2)
     for number in range(5):
         counted(f"spam-{number}", number + 1)
@@ -243,7 +243,7 @@ def test_counters_that_accept_increments_are_refused_together(engine, counted):
 
 
 def test_counter_with_an_obstacle_is_refused_and_others_are_purged(engine, counted):
-    """An uncounted event, an event of this minute, and an event that cannot be read."""
+    """The obstacles are an uncounted event, an event of this minute, and an event that cannot be read."""
     for name in ("spam", "late", "new", "odd", "spam-2"):
         counted(name, 3)
     event_log.append(an_event(counter_id="late", recorded_at_ms=A_TIME_MS + 7))
@@ -514,7 +514,7 @@ def redeliver(events):
     writer.count([*events["spam"][:2], *events["spam"][-2:], events["spam-2"][0], events[OTHER][0]])
 
 
-#: Actors that act at once before a request of a purge.
+#: Actors that act immediately before a request of a purge.
 ACTORS = {
     "a worker, for whom old messages are delivered again": redeliver,
     "the check": lambda _: run_check(),

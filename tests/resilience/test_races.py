@@ -17,7 +17,7 @@ ROUNDS = 12
 
 @pytest.fixture
 def pipeline(stage: dict[str, str]) -> Pipeline:
-    """Return a pipeline with a counter of its own."""
+    """Return a pipeline with its own counter."""
     return Pipeline(
         stage["ProjectionQueueUrl"], stage["DeadLetterQueueUrl"], stage["EventLogStreamArn"], random.Random(20181)
     )
@@ -106,7 +106,7 @@ def test_concurrent_swaps_from_one_version_succeed_once(pipeline, watcher):
     assert (pipeline.value, pipeline.version) == (acknowledged, ROUNDS)
 
 
-def test_concurrent_swaps_with_one_key_all_answer_with_the_one_swap(pipeline, watcher):
+def test_concurrent_swaps_with_one_key_all_return_the_same_swap(pipeline, watcher):
     answers = run_concurrently(8, lambda _: pipeline.increment({"by": 3}, If_Match='"0"', Idempotency_Key="k"))
 
     pipeline.deliver()
@@ -182,7 +182,7 @@ def test_concurrent_update_and_archiving_transaction_both_count(pipeline, watche
 
 def test_add_and_gets_next_to_projectors_count_each_event_once(pipeline, watcher):
     """Some of the add-and-gets retry one idempotency key."""
-    # At the present, so that the clients' events share the recent entries.
+    # Use the current time, so that the clients' events share the recent entries.
     now_ms = time.time_ns() // 1_000_000
     events = [an_event(counter_id=pipeline.counter_id, by=100, recorded_at_ms=now_ms) for _ in range(40)]
     log_all(events)
@@ -207,7 +207,7 @@ def test_add_and_gets_next_to_projectors_count_each_event_once(pipeline, watcher
     assert {answer.status for answer in [*plain, *keyed]} <= {200, 202}
     assert sum("Idempotency-Replayed" not in answer.headers for answer in keyed) == 1
     assert len({event_named_in(answer) for answer in plain}) == 9
-    # No two that were counted at once were given the same state.
+    # Increments that were counted at once have different states.
     states = [answer.headers["ETag"] for answer in plain if answer.status == 200]
     assert len(states) == len(set(states))
     assert (pipeline.value, pipeline.version) == (40 * 100 + 9 + 10, 40 + 9 + 1)

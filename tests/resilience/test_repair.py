@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("no_waits")
 
 READS = {"GetItem", "Query", "Scan", "BatchGetItem"}
 
-#: Faults of each request, and those of writes only: a read that is lost on the way was none.
+#: Faults of reads, and faults of writes. For a read, a lost response is like a lost request.
 FAULTS_OF_READS: list[Fault] = [faults.die_before, faults.drop_request]
 FAULTS_OF_WRITES: list[Fault] = [
     *FAULTS_OF_READS,
@@ -55,7 +55,7 @@ def verified(stage, *, is_whole=False) -> Report:
 
 
 def rebuilt(stage, *, is_whole=False):
-    """Repair, and return the numbers of what was corrected."""
+    """Repair, and return the numbers of corrections by kind."""
     with stage_parts(scope_of(stage, is_whole=is_whole)) as comparison:
         repaired = repair_all(comparison)
     assert repaired.failed == {}
@@ -63,7 +63,7 @@ def rebuilt(stage, *, is_whole=False):
 
 
 def damaged(engine, name):
-    """Return a stage with this damage; the only one if it takes the whole stage to find it."""
+    """Return a stage with this damage, in empty tables if only a comparison of the whole stage finds the damage."""
     if DAMAGES[name].is_whole:
         empty_tables(engine)
     stage = Stage(engine, random.Random(name))
@@ -72,7 +72,7 @@ def damaged(engine, name):
 
 
 def check_is_right(stage, log) -> None:
-    """Check that everything is as the log says, and that the log is what it was."""
+    """Check that the read model matches the log, and that the log is unchanged."""
     assert dict(verified(stage).numbers) == {}
     Watcher(stage.engine.client, stage.counter_id).check_in_the_end()
     state = queries.get_counter(stage.counter_id)
@@ -82,7 +82,7 @@ def check_is_right(stage, log) -> None:
 
 
 class Observer:
-    """Lets requests pass, and notes the value that a query would see after each."""
+    """An observer that carries out requests, and records the value that a query would see after each write."""
 
     def __init__(self, stage, gate=faults.no_fault) -> None:
         self.stage = stage
@@ -99,7 +99,7 @@ class Observer:
                 self.values.append(self.stage.value())
 
     def check(self, damage) -> None:
-        """Check that queries saw the old number, then the right one; or numbers that rise to the right one."""
+        """Check that queries saw the old value and then the right one, or values that rise to the right one."""
         right = sum(event.by for event in self.stage.events)
         seen = [value for value in self.values if value is not None]
         if damage.rises:
@@ -129,7 +129,7 @@ def test_damage_is_named_and_repaired_at_the_first_run(engine, shards, name):
     assert rebuilt(stage, is_whole=damage.is_whole) == {}
 
 
-def test_a_sound_read_model_is_not_written_by_a_rebuild(engine):
+def test_rebuild_does_not_write_to_a_correct_read_model(engine):
     stage = Stage(engine, random.Random(1))
     engine.gate = observer = Observer(stage)
 
@@ -142,7 +142,7 @@ def test_a_sound_read_model_is_not_written_by_a_rebuild(engine):
 
 
 def test_damage_of_several_kinds_at_once_is_repaired(engine):
-    """Pages are lost and damaged, entries are wrong, and the totals, too."""
+    """Pages are lost or damaged, and both entries and totals are wrong."""
     stage = Stage(engine, random.Random(2))
     stage.delete_page(0)
     stage.put_page([*stage.page(1)[1:], make_entry(stage.event(45, by=WRONG))])
@@ -155,14 +155,14 @@ def test_damage_of_several_kinds_at_once_is_repaired(engine):
     check_is_right(stage, log)
 
 
-#: One of each way in which damage is repaired: others differ only in what is wrong with an attribute.
+#: One damage for each kind of repair. The other damages differ only in the wrong attribute.
 CUT_OFF = [name for name in DAMAGES if " is {" not in name and " is None" not in name and "page's" not in name] + [
     "value is None",
     "recent is {'BS': [b'zz']}",
     "a page's entries are not sorted",
 ]
 
-#: Requests of all repairs, each with its faults. A change of this number is a change of what is proved.
+#: Requests of all repairs, each with its faults. A different number means different coverage.
 POINTS = 1790
 
 
@@ -212,26 +212,26 @@ def test_number_of_crash_points_of_repairs_is_asserted(engine):
 
 
 def fresh(stage):
-    """Events that are later than all others, not counted yet."""
+    """Return events that are later than all others and not counted yet."""
     return [stage.event(2000 + ms) for ms in range(2)]
 
 
 def late(stage):
-    """Return an event that belongs into the second page."""
+    """Return an event that belongs to the second page."""
     return [stage.event(45)]
 
 
 def archiving(stage):
-    """More events than the recent entries have room for, the last of them pending until then."""
+    """Return so many new events that counting them archives entries."""
     return [stage.event(2000 + ms) for ms in range(RECENT_MAX)]
 
 
 def duplicates(stage):
-    """Events that were counted before the damage, in a page and recent, delivered once more."""
+    """Return no new events: the worker redelivers events that were counted before the damage."""
     return []
 
 
-#: What a worker counts next to the repair, and the damage that is repaired.
+#: The events that a worker counts next to the repair, and the damage that is repaired.
 NEXT_TO = {"fresh events": fresh, "a late event": late, "a batch that archives": archiving, "duplicates": duplicates}
 MET = [
     "the value is too high",
@@ -241,10 +241,10 @@ MET = [
     "the item is lost",
     "there are no events",
 ]
-#: Random orders of each other case.
+#: The number of random orders of each other case.
 ORDERS = 15
 
-#: Bound of the schedules of one case.
+#: The maximum number of schedules of one case.
 MOST = 100
 
 
@@ -268,7 +268,7 @@ def next_to(engine, damage, worker_of):
         def work():
             try:
                 return writer.count(delivered)
-            except UnavailableError as error:  # what it met was damaged: the queue delivers again
+            except UnavailableError as error:  # the worker met damage, so the queue delivers again
                 return error
 
         ran = scheduler.run(engine, {"repair": lambda: repair_alone(stage), "worker": work}, choose)
@@ -286,7 +286,7 @@ def next_to(engine, damage, worker_of):
 @pytest.mark.sample(1)
 @pytest.mark.no_cover
 @pytest.mark.parametrize("damage", MET)
-def test_a_repair_next_to_a_worker_holds_in_every_order(engine, damage):
+def test_repair_next_to_a_worker_is_correct_in_every_order(engine, damage):
     orders = scheduler.all_schedules(next_to(engine, damage, "fresh events"), MOST)
 
     print(f"{orders} orders")  # noqa: T201  (for pytest -s)
@@ -301,25 +301,25 @@ def test_a_repair_next_to_a_worker_holds_in_every_order(engine, damage):
         (damage, worker)
         for damage in MET
         for worker in ("a late event", "a batch that archives", "duplicates")
-        if (damage, worker) != ("there are no events", "duplicates")  # of which there are none, then
+        if (damage, worker) != ("there are no events", "duplicates")  # without events, there are no duplicates
     ],
 )
-def test_a_repair_next_to_a_worker_holds_in_random_orders(engine, damage, worker):
-    """A worker that makes several requests meets a repair in thousands of orders."""
+def test_repair_next_to_a_worker_is_correct_in_random_orders(engine, damage, worker):
+    """The requests of a worker that makes several can be mixed with a repair in thousands of orders."""
     for seed in range(ORDERS):
         chance = random.Random(seed)
-        # Some are evenly mixed, in others one of both gets far ahead.
+        # Some orders are evenly mixed. In others, one of the two gets far ahead.
         bias = chance.random()
 
         next_to(engine, damage, worker)(lambda number, c=chance, b=bias: int(c.random() < b) if number == 2 else 0)
 
 
-#: Random orders of a repair with several workers, clients and other repairs, of random damage.
+#: The number of random orders of a repair of random damage with several workers, clients and other repairs.
 SEEDS = 300
 
 
 def random_worker(pipeline, stage, chance):
-    """Return what a worker or client does next to a repair."""
+    """Return a random action of a worker or client next to a repair."""
     kind = chance.choice(["project", "project", "swap", "add", "repair"])
     number = chance.randint(1, 5)
     new = [stage.event(chance.choice([5, 45, 1500, 3000]) + at) for at in range(number)]
@@ -342,7 +342,7 @@ def random_worker(pipeline, stage, chance):
 @pytest.mark.sample(1)
 @pytest.mark.no_cover
 @pytest.mark.parametrize("tens", range(SEEDS // 10))
-def test_a_repair_next_to_random_workers_holds(engine, new_pipeline, tens):
+def test_repair_next_to_random_workers_is_correct(engine, new_pipeline, tens):
     names = [name for name in DAMAGES if not DAMAGES[name].is_whole and kinds.STRAY not in DAMAGES[name].found]
     for seed in range(tens * 10, tens * 10 + 10):
         chance = random.Random(seed)
@@ -370,7 +370,7 @@ def test_a_repair_next_to_random_workers_holds(engine, new_pipeline, tens):
 
 @pytest.mark.exhaustive
 def test_thirty_differences_among_thousands_of_events_are_repaired(engine):
-    """The pages of 3,000 events lose 10 entries, have 10 that they should not have, and 10 with other amounts."""
+    """The pages of 3,000 events lack 10 entries, have 10 entries too many, and have 10 entries with other amounts."""
     chance = random.Random(3000)
     stage = Stage(engine, chance)
     more = [stage.event(1000 + 10 * at) for at in range(3000 - len(stage.events))]

@@ -65,7 +65,7 @@ def delete(engine, events):
 
 
 def test_deleted_events_are_restored_and_counted_once(engine, pipeline, back_up):
-    """Also those that were counted before, and those that the check no longer counts."""
+    """They include events that were counted before, and events that the check no longer counts."""
     events = append_events(12)
     pipeline.deliver()
     back_up()
@@ -103,7 +103,7 @@ def test_restored_events_are_appended_in_the_order_of_time(engine, back_up, pipe
 
 
 def test_retry_of_a_deleted_increment_is_the_same_event(engine, back_up):
-    """Its client sent it again with its key, after it was deleted and before it was restored."""
+    """The client repeats the increment with its key, after the deletion and before the restore."""
     (event,) = append_events(1)
     back_up()
     delete(engine, [event])
@@ -150,7 +150,7 @@ def test_unreadable_event_is_reported_and_the_others_are_restored(engine, back_u
 
 @pytest.mark.parametrize("shards", ["1", "3"])
 def test_purged_counter_does_not_come_back(engine, pipeline, back_up, shards):
-    """Neither from a table of before the purge, nor if the purge was deleted as well."""
+    """The log has lost both the counter's events and their purge. The restored table has both."""
     junk = [an_event(counter_id="junk", recorded_at_ms=A_TIME_MS + at) for at in range(5)]
     pipeline.record(*junk)
     note = notes.Note("spam", "ann")
@@ -168,7 +168,7 @@ def test_purged_counter_does_not_come_back(engine, pipeline, back_up, shards):
     assert (counter.value, counter.version) == (0, 0)
 
 
-def test_table_of_before_a_purge_changes_nothing(engine, pipeline, back_up):
+def test_table_from_before_a_purge_changes_nothing(engine, pipeline, back_up):
     junk = [an_event(counter_id="junk", recorded_at_ms=A_TIME_MS + at) for at in range(5)]
     pipeline.record(*junk)
     pipeline.new_records()
@@ -234,7 +234,7 @@ def test_table_that_was_restored_from_this_log_is_accepted(engine, back_up, sour
 
 
 def test_log_of_another_stage_is_refused(engine):
-    """It is a table of its own, which AWS did not restore."""
+    """Such a log is a separate table, which AWS did not restore."""
     client, own = engine.client("dynamodb"), settings.current().event_log_table
     table = client.describe_table(TableName=own)["Table"]
     keys = {name: table[name] for name in ("KeySchema", "AttributeDefinitions")}
@@ -313,7 +313,7 @@ def test_interrupted_restore_is_finished_by_the_next(engine, pipeline, back_up, 
 
 @pytest.mark.parametrize("operation", ["Scan", "TransactWriteItems"])
 def test_restore_waits_until_throttling_ends(engine, back_up, operation):
-    """Also while it reads both tables."""
+    """The reads of both tables, or the writes, are throttled."""
     events = append_events()
     back_up()
     delete(engine, events[2:10])

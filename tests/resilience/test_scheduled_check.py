@@ -29,12 +29,12 @@ from tests.resilience.read_model_damage import empty_tables
 
 pytestmark = pytest.mark.usefixtures("no_waits", "empty")
 
-#: Later than every event of a test, and than the time for which an event may be on its way.
+#: A time by which no event of a test can still be in flight.
 NOW_S = 1_900_000_000
 
 HOUR_S = 3600
 
-#: A read unit is 4 KB, which are about this many events.
+#: The approximate number of events in 4 KB, which cost one read unit.
 EVENTS_PER_UNIT = 20
 
 
@@ -74,23 +74,23 @@ def counted(pipeline, number, counter_id=None):
 
 
 def runs_of_log(events, budget):
-    """Return how many runs a walk over the log takes at most: each gets a batch further, and one more finds the end."""
+    """Return the maximum number of runs of a walk over the log: one for each batch, and one to find the end."""
     return ceil(events / min(1000, budget // 2)) + 1
 
 
 def runs_of_counters(budget, *versions):
-    """Return how many runs a walk over these counters takes at most: each gets a counter, or a page, further."""
+    """Return the maximum number of runs of a walk over these counters: one per counter or page, and one for the end."""
     pages = [ceil(version / 30) if version > budget // 2 - 2 * EVENTS_PER_UNIT else 0 for version in versions]
     return sum(1 + of_one for of_one in pages) + 1
 
 
 def run(number):
-    """Run the check this many times, one an hour, and return what each found."""
+    """Run the check this many times, once an hour, and return the results."""
     return [scheduled_check.check(NOW_S + hour * HOUR_S) for hour in range(number)]
 
 
 def drift(capsys):
-    """Return what was reported, by counter and kind."""
+    """Return the counter and the kind of each reported difference."""
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     return {(line["counter_id"], line["kind"]) for line in lines if line.get("message") == "drift"}
 
@@ -114,7 +114,7 @@ def check_counted(engine, events_by_counter):
 
 
 def test_events_of_a_counter_without_item_are_counted_in_bounded_runs(engine, pipeline, budget, capsys):
-    """25 commands while the event source of `publish` is disabled: the counter has no item yet."""
+    """25 commands are recorded while the event source of `publish` is disabled, so the counter has no item yet."""
     for _ in range(25):
         assert pipeline.increment().status == 202
     sound = {name: counted(pipeline, 12, name) for name in (a_counter_id() for _ in range(3))}
@@ -153,7 +153,7 @@ def test_more_counters_than_the_budget_are_all_counted(engine, pipeline, budget)
 
 
 def test_differences_of_all_counters_are_reported_in_bounded_runs(engine, pipeline, budget, capsys):
-    """Small and large counters, all with a wrong value, and one whose item is damaged."""
+    """Small and large counters all have a wrong value, and the item of one counter is damaged."""
     sizes = [3, 90, 5, 200, 1, 40, 150]
     names = [a_counter_id() for _ in sizes]
     for name, size in zip(names, sizes, strict=True):
@@ -172,7 +172,7 @@ def test_differences_of_all_counters_are_reported_in_bounded_runs(engine, pipeli
 
 @pytest.mark.exhaustive
 def test_small_counters_are_compared_event_by_event(engine, pipeline, larger_budget, capsys):
-    """An entry without an event is found in a counter of which the totals are those of the entries."""
+    """An entry without an event is found even if the counter's totals match its entries."""
     names = [a_counter_id() for _ in range(30)]
     for name in names:
         counted(pipeline, 45, name)
@@ -186,7 +186,7 @@ def test_small_counters_are_compared_event_by_event(engine, pipeline, larger_bud
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("version", ["0", "1000000"])
-def test_a_wrong_version_hides_no_counter(engine, pipeline, larger_budget, capsys, version):
+def test_wrong_version_does_not_hide_counters(engine, pipeline, larger_budget, capsys, version):
     """The version determines how much is read. A wrong version neither stops the walk nor goes unnoticed."""
     name = pipeline.counter_id
     counted(pipeline, 1500)
@@ -202,7 +202,7 @@ def test_a_wrong_version_hides_no_counter(engine, pipeline, larger_budget, capsy
 
 @pytest.mark.exhaustive
 def test_a_walk_resumes_inside_a_large_counter(pipeline, budget):
-    """In one walk over the log no event is read twice, and none is left out."""
+    """A walk over the log reads each event exactly once."""
     counted(pipeline, 205)
 
     events = []
@@ -247,7 +247,7 @@ def test_events_that_are_on_their_way_are_left_to_the_projector(pipeline, budget
     assert (old.oldest_s, pipeline.version) == (1000, 1)
 
 
-def test_damaged_counter_delays_no_other(engine, pipeline, budget, capsys):
+def test_damaged_counter_does_not_delay_others(engine, pipeline, budget, capsys):
     damaged = [a_counter_id() for _ in range(4)]
     for name in damaged:
         counted(pipeline, 45, name)
@@ -272,7 +272,7 @@ def test_damaged_counter_delays_no_other(engine, pipeline, budget, capsys):
 
 @pytest.mark.exhaustive
 def test_run_reads_about_its_budget(pipeline, larger_budget):
-    """Half of the budget is for the log, half for the counters. Events of a part come by id, not by age."""
+    """Half of the budget is for the log, half for the counters. A part's events are read by id, not by age."""
     for size in [40] * 20 + [400] * 2 + [1100]:
         counted(pipeline, size, a_counter_id())
 
@@ -301,7 +301,7 @@ SAVED: list[dict[str, Any] | None] = [
 
 @pytest.mark.sample(2)
 @pytest.mark.parametrize("state", SAVED, ids=str)
-def test_a_checkpoint_that_cannot_be_used_starts_from_the_beginning(engine, pipeline, budget, state):
+def test_unusable_checkpoint_restarts_the_check(engine, pipeline, budget, state):
     events = logged(pipeline, 25)
     item = {"partition": {"S": "#check"}, "end": {"N": "0"}, **({"state": state} if state else {})}
     engine.client("dynamodb").put_item(TableName=settings.current().archive_table, Item=item)
@@ -311,8 +311,8 @@ def test_a_checkpoint_that_cannot_be_used_starts_from_the_beginning(engine, pipe
     check_counted(engine, {pipeline.counter_id: events})
 
 
-def test_a_checkpoint_is_no_part_of_the_read_model(pipeline, budget):
-    """Verify, rebuild and the list of counters ignore it, and no rebuild removes it."""
+def test_checkpoint_is_not_part_of_the_read_model(pipeline, budget):
+    """Verify, rebuild and the list of counters ignore the checkpoint, and a rebuild does not remove it."""
     counted(pipeline, 12)
     scheduled_check.check(NOW_S)
     saved = checkpoint.load("check")
@@ -333,7 +333,7 @@ def lost_and_wrong(engine, pipeline):
     """
     Return two counters, with lost events, and one with a wrong value, which the check only reports.
 
-    Their names are fixed: the order of a scan depends on them, and the number of requests on the order.
+    The names are fixed because they determine the order of a scan, and the order determines the number of requests.
     """
     empty_tables(engine)
     lost = {name: logged(pipeline, 8, name) for name in ("lost-1", "lost-2")}
@@ -343,7 +343,7 @@ def lost_and_wrong(engine, pipeline):
     return lost, wrong
 
 
-#: Requests of three runs of the check, and the faults at each. A change of a number is a change of what is proved.
+#: Requests of three runs of the check, and the faults at each. A different number means different coverage.
 REQUESTS = 41
 CUTS = {
     "the function dies before it": faults.die_before,
@@ -404,11 +404,11 @@ def test_the_age_of_the_check_rises_until_a_walk_is_finished(pipeline, budget):
 
     ages = [each.age_s for each in run(22)]
 
-    # A walk takes 11 runs. The first one began when the age did.
+    # A walk takes 11 runs. The first walk began at age 0.
     assert ages == [*(hour * HOUR_S for hour in range(21)), 10 * HOUR_S]
 
 
-def test_a_run_as_lambda_makes_it_writes_its_metrics_also_if_0(pipeline, capsys):
+def test_run_on_lambda_writes_its_metrics_even_if_they_are_0(pipeline, capsys):
     counted(pipeline, 3)
     capsys.readouterr()
 

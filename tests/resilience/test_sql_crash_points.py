@@ -45,7 +45,7 @@ FAULTS_BY_DATABASE = {"sqlite": [name for name in FAULTS if "lost" not in name],
 
 @dataclass(frozen=True)
 class Scenario:
-    """Events to count, the ones of them counted before, and the number of statements and commits."""
+    """Events to count, the events among them that were counted before, and the number of statements and commits."""
 
     before: Callable[[list[Event]], list[Event]]
     events: Callable[[], list[Event]]
@@ -78,7 +78,7 @@ SCENARIOS = {
     "a batch of several transactions": Scenario(no_events, make_batch_builder(4, each=2), 9),
 }
 
-#: Steps of all scenarios, times the faults of each database. A different number means a different coverage.
+#: Steps of all scenarios, times the faults of each database. A different number means different coverage.
 POINTS = 23 * (4 + 7)
 
 
@@ -171,8 +171,8 @@ def test_number_of_crash_points_is_unchanged():
     assert points == POINTS
 
 
-#: Counts three events of two counters, and kills its own process before or after the given step. Code could catch an
-#: exception, but not this signal.
+#: A program that counts three events of two counters, and kills itself before or after the given step. Code could catch
+#: an exception, but not this signal.
 PROGRAM = """
 import os, signal, sys
 from chalicelib.extras.sql import read_model

@@ -165,7 +165,7 @@ def test_totals_are_exact_beyond_64_bits(database):
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_sqlite_overflow_is_refused_and_blocks_no_other_counter(database):
+def test_sqlite_overflow_is_refused_and_does_not_block_other_counters(database):
     large = [an_event(counter_id="large", by=LARGEST_AMOUNT) for _ in range(1024)]
     small = an_event(counter_id="small")
     read_model.count(large)

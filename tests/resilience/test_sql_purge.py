@@ -1,4 +1,4 @@
-"""Purge counters that the SQL read model has, too."""
+"""Purge counters that are also in the SQL read model."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.sample(1)
 
 @pytest.fixture
 def name(engine):
-    """Return the id of a counter of the test's own. It is also the prefix of further ids."""
+    """Return the id of the test's own counter, which is also the prefix of other ids."""
     return a_counter_id()
 
 
@@ -73,7 +73,7 @@ def test_counter_with_an_event_that_only_sql_lacks_is_refused(database, name):
 
 
 def test_purge_that_ended_before_the_rows_is_finished_by_the_next(database, name, monkeypatch):
-    """The counter is gone from the other read model: its name is found in the database."""
+    """The other read model no longer has the counter, so its name is found in the database."""
     record(f"{name}.spam", 5)
     record(f"{name}.spam-2", 2)
     with monkeypatch.context() as patched:

@@ -340,7 +340,7 @@ def test_query_on_server_returns_all_types_exactly(database, query):
     assert rest[5:] == [["2026-01-31T12:00:00.000Z"], {"a": [1, None]}, True, 0.5]
 
 
-def test_query_error_is_one_line_with_message_and_position(database, run_sql):
+def test_query_error_prints_one_line_with_message_and_position(database, run_sql):
     wrong_column = run_sql("SELECT\n  valu FROM counters")
     no_sql = run_sql("SELEC 1")
     incomplete = run_sql("SELECT 1 +")
@@ -415,7 +415,7 @@ def act_during_endless_query(database, act):
 
 @pytest.fixture
 def query_running(monkeypatch):
-    """Return an event that is set once SQLite runs a statement: from the second time that it reads the clock."""
+    """Return an event that is set once SQLite runs a statement: when SQLite reads the clock for the second time."""
     is_running, readings = threading.Event(), itertools.count()
 
     def read_clock():

@@ -41,13 +41,13 @@ COMBINED_DAMAGES = ("an event is missing", "a row has no event", "an amount is w
 #: Statements and commits of a repair of the counters of `damage_counters`.
 STEPS = 38
 
-#: Steps times the faults of each database. A different number means a different coverage.
+#: Steps times the faults of each database. A different number means different coverage.
 POINTS = 38 * (4 + 7)
 
 
 @pytest.fixture
 def name(engine):
-    """Return the id of a counter of the test's own. It is also the prefix of further ids."""
+    """Return the id of the test's own counter, which is also the prefix of other ids."""
     return a_counter_id()
 
 
@@ -57,7 +57,7 @@ def shared_engine(monkeypatch):
     monkeypatch.setattr(projections, "connect_sql", lambda _: nullcontext(read_model.client()))
     monkeypatch.setattr(read_model, "_TRIES", 3)
     gc.collect()
-    gc.freeze()  # a test collects what each of its interrupted rebuilds left, and nothing else
+    gc.freeze()  # so that later collections cover only the leftovers of interrupted rebuilds
 
 
 def run_rebuild(*names):
@@ -171,7 +171,7 @@ def test_rebuild_without_a_documented_right_is_refused(database, name, monkeypat
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_counter_the_database_cannot_hold_blocks_no_other_repair(database, name):
+def test_counter_too_large_for_the_database_does_not_block_other_repairs(database, name):
     large = [an_event(counter_id=f"{name}.large", by=LARGEST_AMOUNT) for _ in range(1025)]
     small = an_event(counter_id=f"{name}.small")
     for event in (*large, small):
@@ -375,7 +375,7 @@ def test_number_of_crash_points_is_unchanged():
 
 
 def connect_worker(database):
-    """Return an engine that does not wait for locks, or for 20 ms only."""
+    """Return an engine that does not wait for locks, or waits for 20 ms at most."""
     if database.name == "sqlite":
         return create_engine(database.url, connect_args={"timeout": 0})
     return read_model.engine_at(f"{database.url}&options=-c%20lock_timeout%3D20")
@@ -444,7 +444,7 @@ def test_recompute_after_a_wait_for_a_lock_includes_new_rows(database, name, has
 def test_rebuild_next_to_worker_threads_ends_right(database, name):
     """Show no reader a total that differs from its rows."""
     names, events = damage_counters(database, name)
-    run_rebuild(*names)  # from here on, all totals match the rows
+    run_rebuild(*names)  # after this repair, all totals match the rows
     for damage in ("a time is wrong", "a type is wrong"):
         DAMAGES[damage].apply(database, sql_damage.count_events(f"{name}.many"))
     events = [

@@ -45,7 +45,7 @@ def database(database):
 
 
 def build_query(name, **parts):
-    """Return a query of the report, 100 rows a page."""
+    """Return a query of the report, with 100 rows a page."""
     return Query(REPORTS[name], **{"limit": 100, **parts})
 
 
@@ -155,7 +155,7 @@ def test_counters_of_equal_value_share_a_rank_in_order_of_id(events):
     ],
 )
 def test_value_at_a_time_is_the_fold_of_its_events(events, ms, states):
-    """Page by page. Counters without events at that time are omitted."""
+    """Read page by page. Counters without events at that time are omitted."""
     rows = name_columns("value_at", read_pages(build_query("value_at", limit=2, at=time_at(MONDAY_MS + ms))))
 
     assert {row["counter_id"]: (row["value"], row["version"]) for row in rows} == states

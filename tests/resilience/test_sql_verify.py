@@ -21,7 +21,7 @@ pytestmark = pytest.mark.sample(1)
 
 @pytest.fixture
 def name(engine):
-    """Return the id of a counter of the test's own."""
+    """Return the id of the test's own counter."""
     return a_counter_id()
 
 

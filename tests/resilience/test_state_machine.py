@@ -41,7 +41,7 @@ _IS_NEWER = re.compile(r'"version": ?(3|\{"N": ?"3"\})')
 
 class Machine(RuleBasedStateMachine):
     """
-    The model: `log`, event id to amount; `keyed`, key to event id. The rest is what is on its way, or parked.
+    The model: `log` maps event ids to amounts, and `keyed` maps keys to event ids. The lists have messages.
 
     Newer code may use the same log, and may be deployed here or rolled back at any time.
     """
@@ -100,7 +100,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(size=st.sampled_from([5, RECENT_MAX, RECENT_MAX + 9]), spread_ms=st.sampled_from([1, 100, 100_000]))
     def many_were_recorded_a_while_ago(self, size, spread_ms):
-        """Enough for archive pages, and for late events in them."""
+        """Record enough events for archive pages, and for late events in these pages."""
         events = [
             an_event(
                 counter_id=self.pipeline.counter_id,
@@ -193,7 +193,7 @@ class Machine(RuleBasedStateMachine):
         neighbours: list[Any] = self.on_stream[-2:] if where == "stream" else self.on_queue[-2:]
         if where == "stream":
             batch: list[Any] = [{"eventName": "REMOVE", "poison": self.poison}, *neighbours]
-            # Events that their own commands count travel in a message of their own.
+            # Events that their own commands count are sent in a separate message.
             understood = [record for record in neighbours if self.is_understood(json.dumps(record, default=repr))]
             sent = len({codec.is_likely_counted(record) for record in understood})
         else:
@@ -204,7 +204,7 @@ class Machine(RuleBasedStateMachine):
 
         self.with_crash(crash, "SendMessage", lambda: work(batch), of="dead-letter")
 
-        # The neighbours were seen to first.
+        # The good records or messages were published or counted first.
         assert self.watcher.counted() >= known
         assert len(self.on_queue) == on_queue + sent
         if where == "stream":
@@ -263,13 +263,13 @@ class Machine(RuleBasedStateMachine):
         assert all("poison" in body for body in self.parked)
 
     def publish(self, records):
-        """Call the function, which returns. Good records are on the queue, the others parked once."""
+        """Publish the records, without an error. Good records are on the queue, and the others are parked once."""
         self.pipeline.publish(records)
         texts = [json.dumps(record, default=repr) for record in records]
         assert self.collect() == [text for text in texts if not self.is_understood(text)]
 
     def project(self, bodies):
-        """Call the function, which returns. Only good messages are counted, the others are parked once."""
+        """Project the messages, without an error. Good events are counted, and invalid messages are parked once."""
         before = self.watcher.counted()
         self.pipeline.project(bodies)
         assert self.collect() == [body for body in bodies if not self.is_understood(body)]
@@ -323,7 +323,7 @@ class Machine(RuleBasedStateMachine):
         return event_id
 
     def with_crash(self, crash, operation, work, of=""):
-        """Let the function die at its first such request. What it sent before stays sent."""
+        """Let the function die at its first request of this kind. Messages that it sent before remain on the queues."""
 
         def gate(attempt):
             is_meant = attempt.operation == operation and of.encode() in attempt.request.body

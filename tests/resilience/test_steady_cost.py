@@ -32,7 +32,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def deliveries(counter_id, size, messages, disorder, seed=1):
     """
-    Return messages of `size` events each, a second of time in each, as (time of delivery, events).
+    Return messages of `size` events from one second each, as (time of delivery, events).
 
     `disorder` is None, "swapped" for messages that overtake their predecessor, or the fraction of messages that are
     delayed by 0.5 to 2.5 seconds.
@@ -56,10 +56,10 @@ def deliver(pipeline):
     pipeline.project_messages(pipeline.drain(pipeline.queue_url))
 
 
-#: By the number of events in a message: the number of messages, and the goal, in write units an event.
+#: By the number of events in a message: the number of messages, and the goal, in write units per event.
 GOALS = {1: (400, 2.15), 10: (120, 1.3), 100: (40, 1.08), 1000: (20, 1.05)}
 
-#: What a put of an event into the log costs; `test_an_append_is_one_request_and_one_unit` measures it.
+#: The cost of a put of an event into the log; `test_an_append_is_one_request_and_one_unit` measures it.
 APPEND = 1
 
 
@@ -80,7 +80,7 @@ def test_increments_of_one_counter_cost_at_most_the_goal(engine, pipeline, clock
 
 @pytest.mark.no_cover
 def test_increments_of_a_thousand_counters_cost_about_two_units_each(engine, pipeline, clock):
-    """Ten times over, so that each counter archives at its share of the time: the counters differ in age."""
+    """Count ten times for 100 counters with different numbers of recent entries, so that some of them archive."""
     chance = random.Random(2)
     names = [f"{pipeline.counter_id}.{number}" for number in range(100)]
     for number, name in enumerate(names):
@@ -97,7 +97,7 @@ def test_increments_of_a_thousand_counters_cost_about_two_units_each(engine, pip
 
 @pytest.mark.no_cover
 def test_lone_increment_in_a_busy_second_costs_about_two_units(engine, pipeline, clock):
-    """Half a second of 1,000 increments a second is counted; then increments arrive by themselves."""
+    """Half a second of 1,000 increments a second is counted. Then increments arrive one by one."""
     clock.now_ms = A_TIME_MS + 500
     pipeline.count(*[an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + n) for n in range(500)])
 
@@ -112,7 +112,7 @@ def test_lone_increment_in_a_busy_second_costs_about_two_units(engine, pipeline,
 
 @pytest.mark.no_cover
 def test_add_and_gets_cost_about_two_units_each(engine, pipeline):
-    """From the command to the counter: the stream delivers each event, too, and the projector reads it as counted."""
+    """Measure from the command to the counter. The stream also delivers each event, which is already counted."""
     with aws_requests.record(reader=engine.client("dynamodb")) as requests:
         for _ in range(200):
             assert pipeline.increment(Prefer="return=representation").status == 200
@@ -154,7 +154,7 @@ def test_events_counted_before_cost_no_write_when_redelivered(engine, pipeline, 
 
 @pytest.mark.no_cover
 def test_a_replay_of_counted_events_costs_no_write(engine, pipeline, clock):
-    """As `replay` sends them: read first, because the message says so."""
+    """The messages are marked like those of `replay`, so the projector reads first."""
     from chalicelib import codec
     from testkit.builders import queue_record
 

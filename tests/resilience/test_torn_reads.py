@@ -1,5 +1,5 @@
 """
-Transactions that a query sees partly.
+Test transactions that a query sees only in part.
 
 DynamoDB commits a transaction item by item. A consistent read of one item sees all of it or nothing. A query may return
 one item as it is after the transaction and another as it was before (developer guide, "Isolation levels for DynamoDB
@@ -29,10 +29,10 @@ A_TIME_MS = 1_700_000_000_000
 
 
 class Veil:
-    """Shows queries of the archive a page as it was before, or no page, for a number of queries."""
+    """A gate that shows queries of the archive an earlier version of a page, or no page, for a number of queries."""
 
     def __init__(self, engine, before, after):
-        """Take what the archive holds `before` and `after` a transaction: pages by their ends."""
+        """Take the archive's pages, by their ends, from `before` and `after` a transaction."""
         self._engine = engine
         self._before = before
         self._after = after
@@ -169,7 +169,7 @@ def test_a_query_reads_again_when_a_page_is_invisible(pipeline, veiled, query):
 
 @pytest.mark.parametrize("at_ms", range(PAGE_MAX, 10 * PAGE_MAX, 3 * PAGE_MAX))
 def test_a_past_state_is_not_misled_by_a_page_seen_too_old(pipeline, veiled, at_ms):
-    """The counter shows late events that the page does not have yet. They are later than the time, or earlier."""
+    """The counter shows late events that the page does not have yet, both later and earlier than the requested time."""
     veil, _ = veiled
     right = pipeline.counter_at(A_TIME_MS + at_ms).body
     veil.hide(veil._before)
@@ -180,7 +180,7 @@ def test_a_past_state_is_not_misled_by_a_page_seen_too_old(pipeline, veiled, at_
     assert (seen.status, seen.body) == (200, right)
 
 
-def test_a_page_that_stays_invisible_is_an_error_with_a_name(engine, pipeline, veiled):
+def test_page_that_stays_invisible_raises_a_named_error(engine, pipeline, veiled):
     veil, early = veiled
     veil.hide(new_pages(veil), queries=1000)
 
@@ -194,7 +194,7 @@ def test_a_page_that_stays_invisible_is_an_error_with_a_name(engine, pipeline, v
 @pytest.mark.parametrize("queries", range(1, 5))
 @pytest.mark.parametrize("is_hidden_after", [True, False])
 def test_a_repair_is_not_misled_by_an_invisible_page(engine, pipeline, veiled, queries, is_hidden_after):
-    """Whichever of a repair's queries see the split in part, the read model stays what the log says."""
+    """Even if some of a repair's queries see only a part of the split, the read model still matches the log."""
     veil, _ = veiled
     veil.hide(new_pages(veil) if is_hidden_after else veil._before, queries)
 
@@ -218,7 +218,7 @@ def test_verify_reports_no_difference_for_an_invisible_page(pipeline, veiled):
 
 
 class NotYet:
-    """Answers single reads of the log as if it had no such event, for a number of reads."""
+    """A gate that answers reads of the log as if it had no such event, for a number of reads."""
 
     def __init__(self, reads):
         self.left = reads
@@ -237,8 +237,8 @@ class NotYet:
         return answer
 
 
-def test_a_swap_sent_again_is_found_though_its_event_is_invisible(engine, pipeline):
-    """The counter shows the swap already: "nothing was recorded" would be wrong."""
+def test_repeated_swap_is_found_although_its_event_is_invisible(engine, pipeline):
+    """The counter already shows the swap, so the answer "nothing was recorded" would be wrong."""
     first = pipeline.increment(If_Match='"0"', Idempotency_Key="k")
     engine.gate = NotYet(1)
 

@@ -77,7 +77,7 @@ def test_both_projections_count_each_event_once(both, database):
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("fault", [faults.drop_request, faults.lose_answer, faults.throttle])
 @pytest.mark.parametrize("failing", ["-sql-projection", "pipeline-projection"])
-def test_outage_of_one_queue_keeps_no_message_from_the_other(both, database, engine, failing, fault):
+def test_outage_of_one_queue_does_not_affect_the_other(both, database, engine, failing, fault):
     event = an_event(counter_id=both.pipeline.counter_id)
     inject_into_queue(engine, failing, fault)
 
@@ -177,7 +177,7 @@ def test_event_is_sent_to_one_queue_without_sql(new_pipeline, engine):
         return attempt.carry_out()
 
     pipeline = new_pipeline(0)
-    pipeline.publish([stream_record(an_event())])  # the first send looks up the address of the queue
+    pipeline.publish([stream_record(an_event())])  # the first send looks up the queue URL
     engine.gate = gate
 
     pipeline.publish([stream_record(an_event())])

@@ -176,7 +176,7 @@ def test_parameters_have_the_names_of_shields_io():
     assert options == badge.Options("hits", "aabbcc", "fe7d37", "flat-square")
 
 
-def test_unknown_parameter_is_refused_with_the_known_ones():
+def test_unknown_parameter_is_refused_with_the_allowed_ones():
     with pytest.raises(InvalidRequestError, match=r"^Unknown parameter 'colour'. Use label, color, labelColor, style"):
         requests.parse_parameters(request(query={"colour": ["red"]}), ("label", "color", "labelColor", "style"))
 

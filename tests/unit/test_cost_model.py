@@ -36,7 +36,7 @@ def test_readme_states_the_totals_of_the_tables():
     assert f"they cost {url_alone:.0f} and {url_busy:.2f} USD ([cost]" in text
 
 
-def test_units_of_counting_are_those_that_module_engine_measured():
+def test_units_of_counting_match_the_measured_figures():
     """The model runs the rules of the application in memory; the figures count the application's requests."""
     for row in store.read()["request_costs"]["raw"]["orders"]:
         if row["order"] == scope.IN_ORDER:

@@ -59,5 +59,5 @@ def test_keys_is_a_command():
         ([None, None, 7, "month"], {"quota": {"limit": 7, "period": "MONTH"}}),
     ],
 )
-def test_limits_are_those_of_the_options(limits, described):
+def test_limits_have_the_values_of_the_options(limits, described):
     assert describe_limits(*limits) == described

@@ -156,7 +156,7 @@ def test_report_without_a_load_that_keeps_up_has_no_plot(stored):
     assert "figures/latency.svg" not in files["benchmarks.md"]
 
 
-def test_stored_loads_are_those_of_the_scope_and_shares_add_up(stored):
+def test_stored_loads_match_the_scope_and_shares_add_up(stored):
     assert [(row["rate"], row["counters"]) for row in stored["raw"]["loads"]] == [
         (rate, counters) for rate, _, counters in scope.LATENCY_LOADS
     ]
@@ -164,7 +164,7 @@ def test_stored_loads_are_those_of_the_scope_and_shares_add_up(stored):
         assert sum(row["shares"].values()) == pytest.approx(1, abs=0.003)
 
 
-def test_stored_windows_are_what_the_model_computes_now():
+def test_stored_windows_match_the_current_model():
     stored = [row for row in store.read()["batching_windows"]["raw"] if row["rate"] == 10]
 
     assert [*batching_windows.measure_rate(10, scope.WINDOWS_S, deployed.read_costs())] == stored

@@ -158,7 +158,7 @@ def test_document_has_the_limit_and_origin_of_the_stage():
     assert origin["schema"] == {"const": "https://page.example"}
 
 
-def test_security_of_operations_is_that_of_the_routes(monkeypatch):
+def test_security_of_operations_matches_the_routes(monkeypatch):
     stage = settings.read({"STAGE": "dev"})
     increments, counter = "/counters/{counter_id}/increments", "/counters/{counter_id}"
     monkeypatch.setattr(app.app.routes[increments]["POST"], "authorizer", IAMAuthorizer())

@@ -57,7 +57,7 @@ def test_every_path_passes_undeclared_methods_to_the_application():
     assert {name for methods in paths.values() for name in methods} == {"x-amazon-apigateway-any-method"}
 
 
-def test_limit_of_expensive_reads_is_never_above_that_of_all_requests():
+def test_limit_of_expensive_reads_never_exceeds_the_limit_of_all_requests():
     assert set(limits(REQUESTS_PER_S="5").values()) == {5}
 
 

@@ -72,7 +72,7 @@ def test_alternating_ways_read_at_most_twice_the_shorter_way(drawn, at_ms):
 
 
 @given(parts(), st.data())
-def test_acceptable_times_need_no_more_pages(drawn, data):
+def test_accepted_times_need_no_additional_pages(drawn, data):
     stored, pages, entries = drawn
     count = data.draw(st.integers(0, len(pages) // 2))
     part = PastPart(stored, 15)

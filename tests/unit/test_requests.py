@@ -224,7 +224,7 @@ def test_body_nested_too_deeply_is_malformed():
         ("", False),
     ],
 )
-def test_prefer_is_honoured_or_ignored(prefer, wanted):
+def test_prefer_is_honored_or_ignored(prefer, wanted):
     assert command(headers={"Prefer": prefer}).count_at_once is wanted
 
 

@@ -81,7 +81,7 @@ def test_parts_of_one_counter_never_conflict():
     assert of(**parts).conflicts == 0
 
 
-def test_units_of_a_batch_are_those_of_the_steady_state():
+def test_units_of_a_batch_match_the_steady_state():
     """The batches of this rate and window have a hundred events, or a few more."""
     found = of(rate=100, publish_s=lambda _events: 0.001, poll_s=0)
 
@@ -132,7 +132,7 @@ def test_use_of_a_limit_is_demand_over_supply():
     assert used["archive table"] == pytest.approx(40 / limits.LIMITS["archive table"].most)
 
 
-def test_stored_cases_are_what_the_model_computes_now():
+def test_stored_cases_match_the_current_model():
     stored = {(row["rate"], row["counters"], row["shards"], row["window_s"]): row for row in read_cases()[:12]}
     costs = deployed.read_costs()
 
@@ -147,7 +147,7 @@ def test_page_begins_with_the_highest_rate_that_each_case_keeps_up_with():
     assert best["One counter, default settings"]["accepted"] == 1000
 
 
-def test_memory_is_what_a_million_counters_need():
+def test_memory_is_sufficient_for_many_counters():
     """More memory makes a run shorter, so that fewer of the queue's pollers are in use."""
     used = {
         row["project_mb"]: row["used"]["concurrent queue batches"]
