@@ -260,7 +260,7 @@ def reader(page: Page, page_url: str, api_url: str) -> Locator:
 
 
 def test_value_at_the_end_of_a_step_is_read_after_a_rest(page, reader, api_url):
-    """It is requested once per version, and not for the last step, which has not ended."""
+    """The value is requested once per version, and not for the last step, which has not ended."""
     requested = serve_past(page)
     then = page.locator("#then")
     page.clock.run_for(400)
@@ -426,7 +426,7 @@ def fail_history(page: Page, status: int = 503) -> list[str]:
     [(503, "Can’t load this. Trying again."), (400, "Can’t load this: There is no history today.")],
 )
 def test_failed_history_clears_the_chart_and_is_explained(page, open_counter, counter_id, status, text):
-    """Neither the chart of the previous range nor that of the previous counter stays."""
+    """The charts of the previous range and of the previous counter disappear."""
     open_counter(counter_id)
     expect(get_chart(page)).to_be_visible()
     fail_history(page, status)
@@ -446,7 +446,7 @@ def test_failed_history_clears_the_chart_and_is_explained(page, open_counter, co
 
 
 def test_failed_history_is_retried_less_and_less_often(page, open_counter, counter_id):
-    """Neither a refresh nor a changed value repeats the request earlier."""
+    """A refresh or a changed value does not repeat the request earlier."""
     refreshes: list[str] = []
     page.on("request", lambda sent: refreshes.append(sent.url) if sent.url.endswith(f"/{counter_id}") else None)
     requested = fail_history(page)

@@ -1,4 +1,4 @@
-"""Load the details next to the value; show other counters."""
+"""Load the details next to the value, and show other counters."""
 
 import re
 from urllib.parse import quote

@@ -1,4 +1,4 @@
-"""Counters on a site of another origin: each click counts exactly once, and the elements show correct states."""
+"""Embed counters in a site of another origin. Each click counts exactly once, and the elements show correct states."""
 
 import contextlib
 import uuid
@@ -72,7 +72,7 @@ def test_button_and_value_of_a_foreign_page_count_a_click(
 def test_offline_clicks_of_two_elements_count_once_after_a_reload(
     page: Page, embed: Callable[..., str], api_url: str, counter_id: str
 ) -> None:
-    """They are saved, shown as pending in both elements, and sent with the same keys."""
+    """The clicks are saved, shown as pending in both elements, and sent with the same keys."""
     keys = []
     page.goto(embed("<counter-button COUNTER></counter-button><counter-button COUNTER by=5></counter-button>"))
     expect_value(page, 0)

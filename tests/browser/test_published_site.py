@@ -65,7 +65,7 @@ def test_published_styles_have_the_rules_of_their_source(page, name):
 
 
 def test_published_page_and_gallery_count(new_context, site, counter_id):
-    """They write nothing to the console. The page also opens without its host."""
+    """The page and the gallery write nothing to the console. The page also opens without its host."""
     context = new_context(service_workers="allow")
     page = context.new_page()
     messages: list[str] = []

@@ -1,4 +1,4 @@
-"""A stage behind CloudFront: page and API at one host, no direct requests, and a secret that can be replaced."""
+"""Run a stage behind CloudFront, with page and API at one host and a replaceable secret that blocks direct requests."""
 
 import hashlib
 import json

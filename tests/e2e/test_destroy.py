@@ -1,4 +1,4 @@
-"""`ops destroy`: the application after one confirmation, the data after two, and nothing else."""
+"""Remove the application after one confirmation, the data after two, and nothing else."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""HTTP through API Gateway: preflight requests, errors, caching and links."""
+"""Send requests through API Gateway: preflight requests, errors, caching and links."""
 
 import httpx
 import pytest

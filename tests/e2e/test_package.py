@@ -1,4 +1,4 @@
-"""The deployed package: small, for the functions' processor, reproducible, with the bytecode it loads."""
+"""Test that the deployed package is small and reproducible, fits the functions' processor, and has its bytecode."""
 
 import dataclasses
 import hashlib

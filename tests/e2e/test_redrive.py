@@ -1,4 +1,4 @@
-"""`ops redrive`: valid messages are counted, invalid ones are parked again or discarded."""
+"""Redrive dead letters: valid messages are counted, and invalid messages are parked again or discarded."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The site in its bucket: served, changed, repeated, interrupted and restricted."""
+"""Publish, change and restrict the site in its bucket, even after interruptions."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The designs of the cost table: each counts, and lacks what the table states."""
+"""Test that each design of the cost table counts, and lacks the protection that the table states."""
 
 import uuid
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The caller of an increment: recorded in the log, and never shown to clients."""
+"""Record the caller of an increment in the log, and never show it to clients."""
 
 import json
 

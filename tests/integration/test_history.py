@@ -1,4 +1,4 @@
-"""History and list of events while events are counted."""
+"""Read the history and the list of events while events are counted."""
 
 import pytest
 

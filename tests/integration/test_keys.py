@@ -1,4 +1,4 @@
-"""API keys of the deployed stage: added, listed and removed."""
+"""Add, list and remove API keys of the deployed stage."""
 
 from dataclasses import replace
 

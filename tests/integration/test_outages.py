@@ -1,5 +1,5 @@
 """
-Throttling, outages and lost responses: a correct status, and a correct total in the end.
+Throttling, outages and lost responses lead to a correct status, and to a correct total in the end.
 
 Outages that affect one counter of a batch are in tests/resilience/test_failure_isolation.py.
 """

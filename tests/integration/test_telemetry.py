@@ -1,4 +1,4 @@
-"""Log lines and metrics: the ids trace one increment, and metrics are written once per invocation."""
+"""Trace one increment by the ids in log lines, and check that metrics are written once per invocation."""
 
 import json
 import types

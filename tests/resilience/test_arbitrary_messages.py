@@ -47,7 +47,7 @@ def deep(depth):
 
 @st.composite
 def entries(draw):
-    """Draw an event as a message has it, with at most one change."""
+    """Draw an event in the form of a message, with at most one change."""
     event = an_event(counter_id=draw(COUNTERS), by=draw(st.integers(1, 1000)))
     entry = json.loads(message_body(event))["events"][0]
     match draw(st.sampled_from(["good", "good", "other", "without", "more", "newer", "caller", "junk"])):

@@ -1,5 +1,5 @@
 """
-Every crash point: each AWS request of a function, with each fault, followed by redeliveries.
+Test every crash point: each AWS request of a function, with each fault, followed by redeliveries.
 
 `make check` runs every point. A scenario runs once undisturbed to count its requests, then once for each request and
 fault. The number of points is asserted, so that none can get lost.

@@ -685,7 +685,7 @@ def test_purge_voids_the_same_events_in_a_stage_with_other_parts(engine, pipelin
 
 
 def test_start_values_are_recorded_once(pipeline, tmp_path):
-    """They have the ids of `counters add --start`."""
+    """The events of start values have the ids that `counters add --start` gives them."""
     file = write(tmp_path, "\ufeffname,counter_id,value\r\n".encode(), "A,a,51200", "B,b,-3", "C,c,0", "", name="v.csv")
 
     first = run_import(file, note=NOTE)

@@ -1,4 +1,4 @@
-"""Interleavings of requests: all of them for two actors on one counter, many random ones for more."""
+"""Test interleavings of requests: all of them for two actors on one counter, and many random ones for more."""
 
 import time
 

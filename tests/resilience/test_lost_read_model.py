@@ -1,4 +1,4 @@
-"""A rebuild of a lost read model: full pages, oldest events first, constant memory."""
+"""Rebuild a lost read model, with full pages, the oldest events first, and constant memory."""
 
 import json
 import tracemalloc

@@ -1,4 +1,4 @@
-"""Verify and rebuild: each kind of damage is reported by name and repaired in place."""
+"""Test that verify reports each kind of damage by name, and that rebuild repairs it in place."""
 
 import itertools
 import random

@@ -65,7 +65,7 @@ def delete(engine, events):
 
 
 def test_deleted_events_are_restored_and_counted_once(engine, pipeline, back_up):
-    """They include events that were counted before, and events that the check no longer counts."""
+    """The restored events include counted events, and events that the check no longer counts."""
     events = append_events(12)
     pipeline.deliver()
     back_up()

@@ -1,5 +1,5 @@
 """
-Every crash point of the SQL read model: each statement and commit, with each fault.
+Test every crash point of the SQL read model: each statement and commit, with each fault.
 
 As in test_crash_points.py, `make check` runs every point and the number of points is asserted.
 """

@@ -1,4 +1,4 @@
-"""Reports on each database: complete, in order, page by page, read-only."""
+"""Test that reports on each database are complete, ordered, paged and read-only."""
 
 import contextlib
 import dataclasses

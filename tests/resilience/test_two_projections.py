@@ -1,4 +1,4 @@
-"""Two projections of the same events: each counts all of them, and failures stay separate."""
+"""Run two projections of the same events. Each counts all events, and a failure of one does not affect the other."""
 
 import json
 

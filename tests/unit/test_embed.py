@@ -143,7 +143,7 @@ def test_library_in_node_retries_and_lets_the_process_end():
 
 
 def test_subscriber_that_throws_does_not_stop_others():
-    """Its error is reported, and the increment is neither lost nor rejected."""
+    """The subscriber's error is reported, and the increment is neither lost nor rejected."""
     program = f"""
         const {{ counter }} = await import({json.dumps(str(EMBED))});
         const reported = new Set();

@@ -1,4 +1,4 @@
-"""The parts of each increment's lag from log lines, and the report on lags and windows."""
+"""The parts of each increment's lag from log lines, and the report on lags and batching windows."""
 
 import copy
 from datetime import UTC, datetime

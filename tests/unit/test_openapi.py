@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, up to date, and with examples that match their schemas."""
+"""Test that the OpenAPI document is valid, complete and up to date, and that its examples match their schemas."""
 
 import json
 from urllib.parse import urljoin

@@ -1,4 +1,4 @@
-"""Several origins: each response names the one that asked, so that pages of all of them can read it."""
+"""With several origins, each response names the origin that asked, so that pages of all origins can read it."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""The additions of `deploy` to Chalice's template: all methods, limits, reserved concurrency, the access log."""
+"""Test what `deploy` adds to Chalice's template: all methods, limits, reserved concurrency and the access log."""
 
 import json
 import re

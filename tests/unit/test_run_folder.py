@@ -1,4 +1,4 @@
-"""Folders of killed test processes are removed; folders in use are kept."""
+"""Remove folders of killed test processes, and keep folders in use."""
 
 import os
 import signal

@@ -147,7 +147,7 @@ def test_page_begins_with_the_highest_rate_that_each_case_keeps_up_with():
     assert best["One counter, default settings"]["accepted"] == 1000
 
 
-def test_memory_is_sufficient_for_many_counters():
+def test_more_memory_needs_fewer_pollers():
     """More memory makes a run shorter, so that fewer of the queue's pollers are in use."""
     used = {
         row["project_mb"]: row["used"]["concurrent queue batches"]

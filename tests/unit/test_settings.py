@@ -1,4 +1,4 @@
-"""Settings from the environment; an error names the variable."""
+"""Read settings from the environment. An error names the variable."""
 
 import pytest
 

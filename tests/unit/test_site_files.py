@@ -107,7 +107,7 @@ def test_version_depends_only_on_the_content_of_the_files():
 
 
 def test_page_links_to_the_files_of_its_version():
-    """Its other links do not change."""
+    """The page's other links do not change."""
     site = build_site(a_web(), PAGE, API, 1000)
 
     page = text_of(site.files[-1])
@@ -157,7 +157,7 @@ def test_each_page_has_the_address_and_maximum_of_the_api(name):
 
 @pytest.mark.parametrize("path", ["</script>", "<!--<script>", '"&amp;', "{}", r"\1", "v1"])
 def test_configuration_ends_where_its_element_ends(path):
-    """Browsers end the element at `</script`, and read on after `<!--` and `<script`."""
+    """Browsers end the element at `</script`, but not after `<!--` and `<script`."""
     address = f"https://api.example/{path}"
 
     page = text_of(files_by_key(a_web(), address)["index.html"])
@@ -361,7 +361,7 @@ def test_page_loads_all_its_modules_at_once():
 
 
 def test_manifest_refers_to_the_page_and_to_icons_of_their_size():
-    """Its addresses are relative to its versioned address."""
+    """The manifest's addresses are relative to its own versioned address."""
     web = read_web()
     site = build_site(web, PAGE, API, 1000)
     keys = {file.key for file in site.files}

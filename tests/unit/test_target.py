@@ -1,4 +1,4 @@
-"""AWS requests go to the embedded AWS or to AWS itself, regardless of the environment."""
+"""Send AWS requests to the embedded AWS or to AWS itself, regardless of the environment."""
 
 import contextlib
 import http.server

@@ -1,4 +1,4 @@
-"""Tokens of an OpenID Connect issuer: which are valid, and what an outage of the issuer changes."""
+"""Test which tokens of an OpenID Connect issuer are valid, and the effects of an outage of the issuer."""
 
 import base64
 import json
