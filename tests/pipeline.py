@@ -216,7 +216,7 @@ def newest_first(events: Iterable[Event]) -> list[str]:
 
 
 def run_concurrently(workers, work):
-    """Call `work` in this number of threads at the same moment and return the results."""
+    """Call `work` in this number of threads at the same time, and return the results."""
     together = threading.Barrier(workers)
 
     def begin(number):

@@ -1,4 +1,4 @@
-"""The recipe of docs/embed.md in Chromium: tabs share the visitor, private windows do not."""
+"""Run the recipe of docs/embed.md in Chromium: tabs share the visitor, but private windows do not."""
 
 import re
 from collections.abc import Callable

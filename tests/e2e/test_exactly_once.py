@@ -15,7 +15,7 @@ from tests.e2e.conftest import eventually
 
 
 def with_clients(new_client, count, work):
-    """Call `work` for each of this number of clients at the same moment and return the results."""
+    """Call `work` for this number of clients at the same time, and return the results."""
     clients = [new_client() for _ in range(count)]
     # Otherwise, the test's requests would wait while this many processes start at once.
     warm_up.start_processes(f"{clients[0].http.base_url}".rstrip("/"), count)

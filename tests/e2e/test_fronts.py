@@ -1,5 +1,5 @@
 """
-Each front responds as the REST API does.
+Each front responds like the REST API.
 
 The tests of HTTP, clients, histories, exactly-once counting and the OpenAPI document run again for each front.
 """

@@ -105,7 +105,7 @@ def archive_of(chance, entries):
 
 KINDS = {"workers": explore_workers, "full": explore_full, "clients": explore_clients, "repair": explore_repair}
 
-#: Each mistake, and the kind of case that finds it.
+#: Each mistake, and the kind of case that detects it.
 MUTANTS = {
     "no contains condition": "workers",
     "no archived_until condition": "workers",

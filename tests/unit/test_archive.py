@@ -36,7 +36,7 @@ MOST_MEMBERS = 100
 
 @dataclass
 class Model:
-    """A part and its pages in memory, which execute plans as DynamoDB does: wholly, or not at all."""
+    """A part and its pages in memory, which execute plans as DynamoDB does: completely or not at all."""
 
     part: Part = field(default_factory=lambda: Part(KEY))
     pages: dict[int, Page] = field(default_factory=dict)

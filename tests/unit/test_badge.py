@@ -84,7 +84,7 @@ def test_contrast_matches_wcag_examples():
     assert badge.calculate_contrast("777777", "ffffff") == pytest.approx(4.48, abs=0.005)
 
 
-def test_text_is_white_on_dark_and_dark_on_light_colours():
+def test_text_is_white_on_dark_and_dark_on_light_colors():
     assert text_colours(render()) == ["#ffffff", "#ffffff"]
     assert text_colours(render(color="ff0", labelColor="eeeeee")) == ["#222222", "#222222"]
 

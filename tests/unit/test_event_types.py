@@ -188,7 +188,7 @@ def test_types_agree_on_the_fields_that_they_share():
 
 
 @pytest.mark.parametrize("event_type", TYPES.values())
-def test_type_fits_a_message_and_the_sql_read_model(event_type):
+def test_type_fits_into_a_message_and_the_sql_read_model(event_type):
     """A message that is not full has space for another event of any type. A character takes up to 12 bytes in JSON."""
     texts = [rule.longest for rule in event_type.rules.values() if isinstance(rule, Text)]
 

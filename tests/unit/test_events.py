@@ -81,7 +81,7 @@ def test_adjustment_may_have_any_exact_json_integer_except_zero(by, is_valid):
     assert events.is_valid_adjustment(by) is is_valid
 
 
-def test_the_latest_time_is_the_last_that_rfc_3339_can_express():
+def test_latest_time_is_the_last_time_that_rfc_3339_can_express():
     latest = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 
     assert latest.timestamp() * 1000 == LATEST_MS
