@@ -154,7 +154,7 @@ def adjust(command: Adjust) -> Accepted | None:
     Record and count the adjustment, once per key. Return None if the counter's value is already `to`.
 
     The amount depends on the counter's state. If a concurrent writer changes the state, the amount is computed again.
-    Events that are in flight when the adjustment is recorded are counted later, on top of `to`.
+    Events that are pending when the adjustment is recorded are counted later, on top of `to`.
 
     Raises:
         KeyReusedError: the key was already used for a different adjustment of this counter.

@@ -137,6 +137,15 @@ def test_ops_verify_states_what_it_waits_for(pipeline, capsys):
     assert not outcome.holds
 
 
+def test_ops_verify_without_a_wait_reports_the_pending_events(pipeline, capsys):
+    logged(pipeline, 2, recorded_at_ms=time.time_ns() // 1_000_000)
+
+    outcome = verify.verify(settings.current(), [pipeline.counter_id], 3_600, waits=False)
+
+    assert capsys.readouterr().err == ""
+    assert (outcome.holds, outcome.facts["pending"]) == (True, 2)
+
+
 def test_events_recorded_during_verify_are_not_differences(pipeline):
     counted(pipeline)
     calls = []
