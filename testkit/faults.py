@@ -118,13 +118,6 @@ def respond_late(attempt: Attempt) -> AWSResponse:
     raise ReadTimeoutError(endpoint_url=attempt.request.url)
 
 
-def leave_all_unprocessed(attempt: Attempt) -> AWSResponse:
-    """Respond to a batch of reads with every key unprocessed, as if the table had no throughput left."""
-    asked = json.loads(attempt.request.body)["RequestItems"]
-    answer = {"Responses": {table: [] for table in asked}, "UnprocessedKeys": asked}
-    return response(attempt.request, 200, {}, json.dumps(answer).encode())
-
-
 def leave_half_unprocessed(attempt: Attempt) -> AWSResponse:
     """Respond to a batch of reads with half of the items, and with the keys of the other half as unprocessed."""
     answer = attempt.carry_out()

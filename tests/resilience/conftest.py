@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib import retries
+from testkit import faults
 from testkit.engine import Engine
 from tests import databases
 from tests.databases import Database, Guard, PostgreSQL
@@ -26,9 +27,10 @@ def module_engine() -> Iterator[Engine]:
 
 @pytest.fixture
 def engine(module_engine: Engine) -> Iterator[Engine]:
-    """Serve the application's clients during the test."""
+    """Serve the application's clients during the test. Faults that the test injects end with it."""
     with module_engine.serve_clients():
         yield module_engine
+    module_engine.gate = faults.no_fault
 
 
 @pytest.fixture

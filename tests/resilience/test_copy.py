@@ -42,7 +42,6 @@ def empty(engine):
     for definition in definitions:
         client.create_table(**definition)
     yield
-    engine.gate = faults.no_fault
     for definition in definitions:
         client.delete_table(TableName=definition["TableName"])
 

@@ -52,12 +52,6 @@ class Function:
 
 
 @pytest.fixture
-def pipeline(engine, new_pipeline):
-    yield new_pipeline(0)
-    engine.gate = faults.no_fault
-
-
-@pytest.fixture
 def running(engine, pipeline):
     """Return a function that starts a Lambda function, which meets a fault at each attempt or only at one operation."""
 

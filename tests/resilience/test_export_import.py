@@ -60,8 +60,6 @@ def empty(engine, monkeypatch):
     empty_tables(engine)
     empty_log(engine)
     monkeypatch.setattr(lookups, "boto3", types.SimpleNamespace(client=engine.client))
-    yield
-    engine.gate = faults.no_fault
 
 
 def empty_log(engine):

@@ -257,8 +257,7 @@ def before_pages(engine):
         engine.gate = gate
         return left
 
-    yield arrange
-    engine.gate = no_fault
+    return arrange
 
 
 def test_late_event_counted_during_the_query_is_not_subtracted(pipeline, ten_pages, before_pages):

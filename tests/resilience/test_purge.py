@@ -48,8 +48,6 @@ OTHER = "other"
 def empty(engine):
     """Empty the tables, because a check and a pattern concern all counters."""
     empty_tables(engine)
-    yield
-    engine.gate = faults.no_fault
 
 
 @pytest.fixture(params=["1", "3"])

@@ -35,7 +35,6 @@ def empty(engine):
     empty_tables(engine)
     empty_log(engine)
     yield
-    engine.gate = faults.no_fault
     client = engine.client("dynamodb")
     with contextlib.suppress(client.exceptions.ResourceNotFoundException):
         client.delete_table(TableName=RESTORED)

@@ -445,9 +445,3 @@ def test_a_queue_that_does_not_answer_fails_the_check_as_an_outage(engine, pipel
     engine.gate = gate
     with pytest.raises(QueueUnavailableError):
         scheduled_check.check(NOW_S)
-
-
-@pytest.fixture(autouse=True)
-def _open_gate(engine):
-    yield
-    engine.gate = faults.no_fault
