@@ -261,8 +261,8 @@ class UnavailableError(CounterError):
 
     problem = ProblemType(503, "unavailable", "Service unavailable")
     public_detail = (
-        "Retry later. An increment may or may not be recorded: a retry with the same Idempotency-Key counts it once; "
-        "without a key, a retry may count it twice."
+        "Retry later. An increment may or may not have been recorded. A retry with the same Idempotency-Key counts it "
+        "once; without a key, a retry may count it twice."
     )
     retry_after_s = 1
 

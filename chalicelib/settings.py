@@ -127,7 +127,7 @@ def _parse_stage(name: str, environment: Mapping[str, str]) -> str:
 
 
 def _parse_origins(name: str, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the allowed origins as browsers send them: in lower case, without a slash and without a default port."""
+    """Return the allowed origins as browsers send them: in lower case, without a trailing slash or a default port."""
     text = environment.get(name, "*")
     origins = tuple(dict.fromkeys(_normalize_origin(part) for part in text.split(",")))
     if origins != ("*",) and not all(_ORIGIN.fullmatch(origin) for origin in origins):

@@ -220,7 +220,7 @@ def _record_requests(run: Run) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _profile(prepare: Prepare, repeats: int) -> dict[str, Any]:
-    """Return the share of the total time of each package, and of the functions that take the most without callees."""
+    """Return each package's share of the CPU time, and the functions with the largest shares without their callees."""
     runs = [prepare() for _ in range(repeats)]
     profile = cProfile.Profile(time.process_time)
     for run in runs:

@@ -2,7 +2,7 @@
 Compute the maximum cost, in USD, that clients can cause in an hour within a stage's limits.
 
 API Gateway does not charge for the requests that it refuses (API Gateway developer guide, "Pricing"). The function time
-of expensive reads is not estimated for each kind, because a region's limit on concurrent functions bounds it.
+of expensive reads is not estimated for each kind, because a region's limit on concurrent invocations bounds it.
 """
 
 import math
@@ -96,7 +96,7 @@ def price_increments_of_strangers(costs: Costs) -> dict[str, float]:
 
 
 def price_url(costs: Costs, functions: int) -> tuple[float, float]:
-    """Return the cost per hour of commands to a URL with this many concurrent functions: counted, and refused."""
+    """Return the cost per hour of commands to a URL with this many concurrent invocations: counted, and refused."""
     a_second = _REQUESTS_OF_A_FUNCTION * functions
     millions = a_second * SECONDS / costing.MILLION
     counted_usd = costs.price_total(MANY, min(a_second, max(costing.RATES)))

@@ -128,7 +128,7 @@ class Model:
         item_units = case.accepted * units.item
         demands = {
             "gateway requests": case.rate,
-            "concurrent functions": case.accepted * command_s + batches * (publish_s + project_s),
+            "concurrent invocations": case.accepted * command_s + batches * (publish_s + project_s),
             "log table": case.accepted,
             "counters table": item_units,
             "archive table": case.accepted * (units.write - units.item),

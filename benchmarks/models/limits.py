@@ -40,7 +40,7 @@ FUNCTIONS: Final = Limit(1_000, "Lambda developer guide, Lambda quotas")
 #: The limits, by the names in docs/figures.json. The limits of tables and items are in write units per second.
 LIMITS: Final = {
     "gateway requests": Limit(10_000, "API Gateway developer guide, Throttle requests to your REST APIs"),
-    "concurrent functions": FUNCTIONS,
+    "concurrent invocations": FUNCTIONS,
     "log table": Limit(40_000, _QUOTAS_OF_A_TABLE),
     "counters table": Limit(40_000, _QUOTAS_OF_A_TABLE),
     "archive table": Limit(40_000, _QUOTAS_OF_A_TABLE),

@@ -45,7 +45,11 @@ class DamagedError(ValueError):
 
 
 class Entry(NamedTuple):
-    """A counted event, ordered by time and id. It depends only on the event, so each delivery yields the same entry."""
+    """
+    The id, time and amount of a counted event. Entries sort by time, then by id.
+
+    An entry depends only on the event, so each delivery yields the same entry.
+    """
 
     recorded_at_ms: int
     id: bytes

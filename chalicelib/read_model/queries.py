@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from chalicelib.domain.events import Event
     from chalicelib.domain.history import Point, Span
 
-#: The maximum size of the archive pages that one history reads, in bytes. Each part may add one request. Decoding this
-#: much takes about half a second of CPU time, and the API's function has less than a third of a CPU.
+#: The maximum size of the archive pages read for one history, in bytes. Each part may exceed it by one request.
+#: Decoding this much takes about half a second of CPU time, and the API's function has less than a third of a CPU.
 HISTORY_BYTES = 2 * 1024 * 1024
 
 #: Archive pages, of up to 4 KB, per request. Together, the first requests of all parts read less than `HISTORY_BYTES`.

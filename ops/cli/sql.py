@@ -16,7 +16,10 @@ from ops.cli.errors import InputError
 @click.option("--json", "as_json", is_flag=True, help="Output JSON, one object per row.")
 @click.option("--csv", "as_csv", is_flag=True, help="Output CSV with a header.")
 @click.option(
-    "--limit", type=click.IntRange(1), metavar="ROWS", help="Maximum rows (default: 1,000 for tables, else unlimited)."
+    "--limit",
+    type=click.IntRange(1),
+    metavar="ROWS",
+    help="Maximum rows (default: 1,000, or all with --csv or --json).",
 )
 @click.option(
     "--timeout",

@@ -132,8 +132,8 @@ def _connect_source(
 
 @functools.partial(log_command, prepare=_connect_source, option="--to")
 @click.option("--from", "source", required=True, metavar="STAGE", help="Stage whose events are copied.")
-@click.option("--from-profile", "profile", metavar="NAME", help="AWS profile of --from (default: that of --to).")
-@click.option("--from-region", "region", metavar="REGION", help="AWS region of --from (default: that of --to).")
+@click.option("--from-profile", "profile", metavar="NAME", help="AWS profile of --from (default: the profile of --to).")
+@click.option("--from-region", "region", metavar="REGION", help="AWS region of --from (default: the region of --to).")
 @_rate_option
 @click.option("--dry-run", is_flag=True, help="Read both logs and report what would be appended.")
 def copy_command(

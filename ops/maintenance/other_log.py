@@ -125,7 +125,7 @@ def _check_source(own_table: str, restored: dict[str, Any]) -> None:
 
 def _compare_catalogs(settings: Settings, source: Settings, client: "DynamoDBClient") -> Iterator[str]:
     """
-    Yield the commands that add the entries of the source's catalog that the stage's catalog lacks.
+    Yield the commands that add the source's catalog entries missing from the stage's catalog.
 
     Skip the pattern that closes all counters: it closed the source, and the stage must stay open.
     """

@@ -144,7 +144,7 @@ def send(queue: str, messages: Iterable[str]) -> None:
 
 
 def _identify(settings: Settings, selection: Selection) -> dict[str, Any]:
-    """Describe the replay that a checkpoint belongs to, in JSON types. A table that was created again differs."""
+    """Describe the replay that a checkpoint belongs to, in JSON types. A recreated table counts as a different one."""
     tables = lookups.table_ids(settings.event_log_table, settings.counters_table, settings.archive_table)
     owner = {"stage": settings.stage, "tables": tables, "selection": asdict(selection)}
     stored: dict[str, Any] = json.loads(json.dumps(owner))

@@ -18,5 +18,5 @@ AN_INCREMENT = Increment("clicks", by=5, idempotency_key="my first click", count
 INCREMENTED = decide(AN_INCREMENT)
 ADJUSTED = Adjusted("clicks", "2f1c7c0e-93a7-5a53-8b43-6d2f2a1f9c10", -3, A_TIME_MS, "counted twice", "ann")
 
-#: A request without headers and parameters.
+#: A request without headers or parameters.
 A_REQUEST = requests.Request()

@@ -73,7 +73,7 @@ def test_copy_is_kept_while_the_table_fails(table):
     assert table.reads == 4
 
 
-def test_missing_copy_is_read_with_each_request(table):
+def test_catalog_is_read_on_each_call_until_a_copy_exists(table):
     copy = catalog.Copy()
     table.content = None
 

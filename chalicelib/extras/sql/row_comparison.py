@@ -29,7 +29,8 @@ ROWS_AT_ONCE = 100
 
 _STAGED_AT_ONCE = 1000
 
-#: The staged rows, with the same key as the log's events, and the names of counters, some of which have no rows.
+#: The tables of the staged rows, which have the same key as the log's events, and of counter names. A counter may have
+#: no rows.
 _SCHEMA = (
     "CREATE TABLE kept (counter_id, part, id, type, amount, recorded_at_ms, reason, "
     "PRIMARY KEY (counter_id, part, id)) WITHOUT ROWID",
