@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 #: The maximum size of an image, in bytes of UTF-8.
 MAX_BYTES = 2048
 
-#: The colour names of shields.io.
-COLOURS = {
+#: The color names of shields.io.
+COLORS = {
     "brightgreen": "44cc11",
     "green": "97ca00",
     "yellowgreen": "a4a61d",
@@ -41,9 +41,9 @@ COLOURS = {
     "informational": "007ec6",
     "inactive": "9f9f9f",
 }
-HEX_COLOUR = "[0-9A-Fa-f]{3}([0-9A-Fa-f]{3})?"
-DEFAULT_COLOUR = "blue"
-DEFAULT_LABEL_COLOUR = "grey"
+HEX_COLOR = "[0-9A-Fa-f]{3}([0-9A-Fa-f]{3})?"
+DEFAULT_COLOR = "blue"
+DEFAULT_LABEL_COLOR = "grey"
 
 #: Excludes control characters, marks that change the direction of text, and characters that XML forbids.
 LABEL = r"[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff]*"
@@ -103,20 +103,20 @@ _BLACK = "222222"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The label and appearance of a badge. Colours are six hexadecimal digits; `style` is a key of `STYLES`."""
+    """The label and appearance of a badge. Colors are six hexadecimal digits; `style` is a key of `STYLES`."""
 
     label: str
-    colour: str
-    label_colour: str
+    color: str
+    label_color: str
     style: str
 
 
 def parse_options(counter_id: str, parameters: Mapping[str, str]) -> Options:
     """
-    Parse the query parameters of a badge. Default: the counter's id in the default colours and style.
+    Parse the query parameters of a badge. Default: the counter's id in the default colors and style.
 
     Raises:
-        InvalidRequestError: a label, colour or style is invalid.
+        InvalidRequestError: a label, color or style is invalid.
     """
     label = parameters.get("label", counter_id)
     if not re.fullmatch(LABEL, label) or _SURROGATES.search(label):
@@ -130,8 +130,8 @@ def parse_options(counter_id: str, parameters: Mapping[str, str]) -> Options:
         raise InvalidRequestError(f"{rule}, got {quote(style)}. Default: {DEFAULT_STYLE}.")
     return Options(
         label,
-        _parse_colour("color", parameters.get("color", DEFAULT_COLOUR)),
-        _parse_colour("labelColor", parameters.get("labelColor", DEFAULT_LABEL_COLOUR)),
+        _parse_color("color", parameters.get("color", DEFAULT_COLOR)),
+        _parse_color("labelColor", parameters.get("labelColor", DEFAULT_LABEL_COLOR)),
         style,
     )
 
@@ -143,23 +143,23 @@ def render_badge(options: Options, value: int) -> str:
 
 def render_refusal(detail: str) -> str:
     """Render a badge that explains a refusal, within the limits of `render_badge`."""
-    options = Options("invalid badge", COLOURS["critical"], COLOURS[DEFAULT_LABEL_COLOUR], DEFAULT_STYLE)
+    options = Options("invalid badge", COLORS["critical"], COLORS[DEFAULT_LABEL_COLOR], DEFAULT_STYLE)
     return _render(options, _truncate(detail))
 
 
 def _render(options: Options, message: str) -> str:
     style, label = STYLES[options.style], _truncate(options.label)
-    parts = [(message, options.colour, style.upper_case)]
+    parts = [(message, options.color, style.upper_case)]
     if label:
-        parts.insert(0, (_truncate(options.label.upper()) if style.upper_case else label, options.label_colour, False))
+        parts.insert(0, (_truncate(options.label.upper()) if style.upper_case else label, options.label_color, False))
     boxes = texts = ""
     width = 0
-    for text, colour, is_bold in parts:
+    for text, color, is_bold in parts:
         text_width = _measure(text, style, is_bold=is_bold)
         box_width = round(text_width + 2 * style.padding)  # whole pixels make sharp edges
-        boxes += f'<rect x="{width}" width="{box_width}" height="{style.height}" fill="#{colour}"/>'
+        boxes += f'<rect x="{width}" width="{box_width}" height="{style.height}" fill="#{color}"/>'
         position = f'x="{width + box_width / 2:.1f}" textLength="{text_width:.1f}"'
-        texts += _render_text(text, colour, style, position + (' font-weight="bold"' if is_bold else ""))
+        texts += _render_text(text, color, style, position + (' font-weight="bold"' if is_bold else ""))
         width += box_width
     size, title = f'width="{width}" height="{style.height}"', escape(f"{label}: {message}" if label else message)
     if style.gradient:
@@ -180,33 +180,33 @@ def _render(options: Options, message: str) -> str:
 def _render_text(text: str, background: str, style: _Style, position: str) -> str:
     if set(text) - _WIDTHS.keys():  # spacing would separate the letters of joined scripts, such as Arabic
         position += ' lengthAdjust="spacingAndGlyphs"'
-    colour, text = choose_text_colour(background), escape(text)
-    element = f'<text {position} y="{style.baseline}" fill="#{colour}">{text}</text>'
-    if colour != _WHITE or style.upper_case:
+    color, text = choose_text_color(background), escape(text)
+    element = f'<text {position} y="{style.baseline}" fill="#{color}">{text}</text>'
+    if color != _WHITE or style.upper_case:
         return element
     shadow = f'<text {position} y="{style.baseline + 1}" fill="#000" fill-opacity=".3" aria-hidden="true">{text}</text>'
     return f"{shadow}{element}"
 
 
-def calculate_contrast(colour: str, other: str) -> float:
-    """Calculate the contrast ratio of two colours, from 1 to 21 (WCAG 2.2, 1.4.3)."""
-    darker, lighter = sorted((_calculate_luminance(colour), _calculate_luminance(other)))
+def calculate_contrast(color: str, other: str) -> float:
+    """Calculate the contrast ratio of two colors, from 1 to 21 (WCAG 2.2, 1.4.3)."""
+    darker, lighter = sorted((_calculate_luminance(color), _calculate_luminance(other)))
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def choose_text_colour(background: str) -> str:
-    """Choose white if it is readable on this colour, else nearly black."""
+def choose_text_color(background: str) -> str:
+    """Choose white if it is readable on this color, else nearly black."""
     # WCAG requires a ratio of 3 for graphics. Its 4.5 for text would require black on the blue and red of shields.io.
     return _WHITE if calculate_contrast(_WHITE, background) >= 3 else _BLACK
 
 
-def _parse_colour(name: str, text: str) -> str:
-    if text in COLOURS:
-        return COLOURS[text]
-    if re.fullmatch(HEX_COLOUR, text):
+def _parse_color(name: str, text: str) -> str:
+    if text in COLORS:
+        return COLORS[text]
+    if re.fullmatch(HEX_COLOR, text):
         return (text if len(text) == 6 else "".join(digit * 2 for digit in text)).lower()
     raise InvalidRequestError(
-        f"{name} must be 3 or 6 hexadecimal digits such as 4c1 or 44cc11, without #, or one of {', '.join(COLOURS)}, "
+        f"{name} must be 3 or 6 hexadecimal digits such as 4c1 or 44cc11, without #, or one of {', '.join(COLORS)}, "
         f"got {quote(text)}."
     )
 
@@ -238,7 +238,7 @@ def _character_width(character: str) -> int:
     return _WIDTHS.get(unicodedata.normalize("NFD", character)[0], _DEFAULT_WIDTH)
 
 
-def _calculate_luminance(colour: str) -> float:
-    channels = [int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+def _calculate_luminance(color: str) -> float:
+    channels = [int(color[at : at + 2], 16) / 255 for at in (0, 2, 4)]
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in channels)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -242,7 +242,7 @@ def _describe_history() -> Operation:
 def _describe_badge() -> Operation:
     svg = badge.render_badge(badge.parse_options("visits", {"color": "brightgreen"}), 1_234_567)
     picture = responses.render_cacheable(A_REQUEST, svg, badge.HEADERS)
-    colour = {"type": "string", "pattern": f"^({badge.HEX_COLOUR}|{'|'.join(badge.COLOURS)})$"}
+    color = {"type": "string", "pattern": f"^({badge.HEX_COLOR}|{'|'.join(badge.COLORS)})$"}
     return Operation(
         describe_cacheable(
             "The badge. A client that prefers an image (`Accept: image/*`) gets a badge that states why the request is "
@@ -257,8 +257,8 @@ def _describe_badge() -> Operation:
                 "visits",
                 "Default: the counter's id. If empty, the badge has no label.",
             ),
-            _parameter("color", colour | {"default": badge.DEFAULT_COLOUR}, "brightgreen"),
-            _parameter("labelColor", colour | {"default": badge.DEFAULT_LABEL_COLOUR}, "555"),
+            _parameter("color", color | {"default": badge.DEFAULT_COLOR}, "brightgreen"),
+            _parameter("labelColor", color | {"default": badge.DEFAULT_LABEL_COLOR}, "555"),
             _parameter("style", {"enum": list(badge.STYLES), "default": badge.DEFAULT_STYLE}, "flat-square"),
             refer_to("parameters", "If-None-Match"),
         ),

@@ -17,10 +17,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 ELEMENTS = {"svg", "title", "clipPath", "linearGradient", "stop", "g", "rect", "text"}
 
 LABELS = st.from_regex(badge.LABEL, fullmatch=True, alphabet=st.characters(codec="utf-8"))
-COLOURS = st.from_regex(badge.HEX_COLOUR, fullmatch=True) | st.sampled_from(sorted(badge.COLOURS))
+COLORS = st.from_regex(badge.HEX_COLOR, fullmatch=True) | st.sampled_from(sorted(badge.COLORS))
 VALUES = st.integers(-(10**38) + 1, 10**38 - 1)
 PARAMETERS = st.fixed_dictionaries(
-    {}, optional={"label": LABELS, "color": COLOURS, "labelColor": COLOURS, "style": st.sampled_from([*badge.STYLES])}
+    {}, optional={"label": LABELS, "color": COLORS, "labelColor": COLORS, "style": st.sampled_from([*badge.STYLES])}
 )
 
 
@@ -33,7 +33,7 @@ def texts(svg):
     return [text.text for text in svg.iter(f"{SVG}text") if "aria-hidden" not in text.attrib]
 
 
-def text_colours(svg):
+def text_colors(svg):
     return [text.attrib["fill"] for text in svg.iter(f"{SVG}text") if "aria-hidden" not in text.attrib]
 
 
@@ -72,11 +72,11 @@ def test_texts_fit_into_their_boxes(label, value):
         assert 0 < length < float(box.attrib["width"])
 
 
-@given(st.from_regex(badge.HEX_COLOUR, fullmatch=True))
-def test_text_on_any_colour_has_a_contrast_of_3(colour):
-    options = badge.parse_options("clicks", {"color": colour})
+@given(st.from_regex(badge.HEX_COLOR, fullmatch=True))
+def test_text_on_any_color_has_a_contrast_of_3(color):
+    options = badge.parse_options("clicks", {"color": color})
 
-    assert badge.calculate_contrast(badge.choose_text_colour(options.colour), options.colour) >= 3
+    assert badge.calculate_contrast(badge.choose_text_color(options.color), options.color) >= 3
 
 
 def test_contrast_matches_wcag_examples():
@@ -85,8 +85,8 @@ def test_contrast_matches_wcag_examples():
 
 
 def test_text_is_white_on_dark_and_dark_on_light_colors():
-    assert text_colours(render()) == ["#ffffff", "#ffffff"]
-    assert text_colours(render(color="ff0", labelColor="eeeeee")) == ["#222222", "#222222"]
+    assert text_colors(render()) == ["#ffffff", "#ffffff"]
+    assert text_colors(render(color="ff0", labelColor="eeeeee")) == ["#222222", "#222222"]
 
 
 def test_badge_shows_the_id_and_the_value_with_separators():
@@ -126,15 +126,15 @@ def test_wider_text_makes_a_wider_badge():
     assert render(label="é").attrib["width"] == render(label="e\u0301").attrib["width"]
 
 
-COLOURS_REFUSED = ["", "#4c1", "4c", "4c11", "44cc11ff", "Blue", "bluish", "٤c1", "4c1\n", '"/><script']
+COLORS_REFUSED = ["", "#4c1", "4c", "4c11", "44cc11ff", "Blue", "bluish", "٤c1", "4c1\n", '"/><script']
 MARKS_REFUSED = ["\0", "\n", "\t", "\x7f", "\x85", "\u202e", "\u2066", "\u200f", "\ud800", "\uffff"]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "rule"),
     [
-        *(("color", text, "^color must be .* 4c1 .*brightgreen, green") for text in COLOURS_REFUSED),
-        *(("labelColor", text, "^labelColor must be .* 4c1 .*brightgreen, green") for text in COLOURS_REFUSED),
+        *(("color", text, "^color must be .* 4c1 .*brightgreen, green") for text in COLORS_REFUSED),
+        *(("labelColor", text, "^labelColor must be .* 4c1 .*brightgreen, green") for text in COLORS_REFUSED),
         *(("style", text, "flat, flat-square, plastic, for-the-badge") for text in ("", "social", "Flat", "flat ")),
         *(("label", f"a{mark}b", "must not contain control characters") for mark in MARKS_REFUSED),
     ],
