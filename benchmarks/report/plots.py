@@ -20,7 +20,7 @@ from benchmarks.report.results import (
     select,
 )
 
-#: Colours that remain distinct with colour blindness, and a marker for each.
+#: Colors that remain distinct with color blindness, and a marker for each.
 _STYLES = list(zip(mpl.color_sequences["okabe_ito"], "s^DPvHXo", strict=True))
 
 
@@ -41,8 +41,8 @@ def draw_lines(
     with mpl.rc_context({"svg.hashsalt": title, "svg.fonttype": "none", "axes.spines.top": False}):
         figure = Figure(figsize=(9, 4), layout="constrained")
         axes = figure.add_subplot(xscale="log", yscale="log", title=title, xlabel=x_label, ylabel=y_label)
-        for (name, points), (colour, marker) in zip(lines.items(), _STYLES, strict=False):
-            axes.plot([x for x, _ in points], [y for _, y in points], color=colour, marker=marker, label=name)
+        for (name, points), (color, marker) in zip(lines.items(), _STYLES, strict=False):
+            axes.plot([x for x, _ in points], [y for _, y in points], color=color, marker=marker, label=name)
         if not decades:
             axes.set_xticks(sorted({x for points in lines.values() for x, _ in points}))
             axes.set_xticks([], minor=True)

@@ -57,7 +57,11 @@ def test_junk_counters_are_purged_by_pattern(client, counter_id):
         (["purge"], 2, "purge requires at least one NAME and --reason, and takes no --start."),
         (["purge", "spam"], 2, "purge requires at least one NAME and --reason, and takes no --start."),
         (["purge", "spam", "--reason", "x", "--start", "3"], 2, "and takes no --start."),
-        (["purge", "spam", "--reason", " "], 2, "--reason must be 1 to 200 printable characters, not all blank."),
+        (
+            ["purge", "spam", "--reason", " "],
+            2,
+            "--reason must be 1 to 200 printable characters, not all blank, got ' '.",
+        ),
         (["purge", "*", "--reason", "x", "--yes"], 1, "NAME selects all counters of stage local: add --confirm local."),
         (
             ["purge", "**", "--reason", "x", "--yes"],
