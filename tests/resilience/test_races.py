@@ -49,7 +49,7 @@ def test_concurrent_appends_of_one_event_append_it_once(pipeline, watcher):
         appended = run_concurrently(8, lambda _, event=event: event_log.append(event))
 
         assert [found.event for found in appended] == [event] * 8
-        assert sorted(found.is_retry for found in appended) == [False] + [True] * 7
+        assert sorted(found.was_recorded for found in appended) == [False] + [True] * 7
 
     pipeline.deliver()
     watcher.check_in_the_end()
