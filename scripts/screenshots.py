@@ -14,13 +14,11 @@ from typing import Literal
 
 import boto3
 import httpx
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from rich.console import Console
 from rich.text import Text
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from playwright.sync_api import Browser
 
 from ops import stages
 from ops.local import stack
