@@ -210,7 +210,7 @@ def parse_cursor(request: Request) -> str | None:
 
 def _find_caller(context: Mapping[str, Any]) -> str | None:
     """
-    Return the caller that API Gateway authenticated, such as "jwt ann" or "api-key 8x2k1", or None if there is none.
+    Return the caller that API Gateway authenticated, such as "jwt ann" or "api-key 8x2k1", or None.
 
     Characters other than printable ASCII are escaped as in JSON. The middle of a long name is cut out.
     """

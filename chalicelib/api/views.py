@@ -55,8 +55,8 @@ def view(
         PARAMETERS[function.__name__], FEATURES[function.__name__] = parameters, feature
 
         @functools.wraps(function)
-        def respond(**path: str) -> Response:  # API Gateway does not decode paths
-            parts = {name: unquote(part) for name, part in path.items()}
+        def respond(**path: str) -> Response:
+            parts = {name: unquote(part) for name, part in path.items()}  # API Gateway does not decode paths
             try:
                 _check_counter(**parts)
                 return function(**parts)

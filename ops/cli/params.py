@@ -55,13 +55,13 @@ def _accept(is_valid: Callable[[str], bool]) -> Callable[[str], str]:
     return parse
 
 
-_TIME = "an RFC 3339 time such as 2026-01-31T12:00:00Z, or a day such as 2026-01-31"
-_DAY = " A day means its start in UTC."
+_TIME_RULE = "an RFC 3339 time such as 2026-01-31T12:00:00Z, or a day such as 2026-01-31"
+_DAY_NOTE = " A day means its start in UTC."
 
 #: The start or the end of a range, in milliseconds since 1970, rounded up: no event is in between.
-BOUND = _Parsed("time", _parse_bound, _TIME, _DAY)
+BOUND = _Parsed("time", _parse_bound, _TIME_RULE, _DAY_NOTE)
 #: A time whose state is shown, in milliseconds since 1970, rounded down as in the API.
-PAST = _Parsed("time", lambda text: formats.floor_to_ms(_parse_time(text)), _TIME, _DAY)
+PAST = _Parsed("time", lambda text: formats.floor_to_ms(_parse_time(text)), _TIME_RULE, _DAY_NOTE)
 AGE = _Parsed("age", _parse_age, "a number with the unit s, min, h or d, such as 30min, 12h or 7d")
 COUNTER_ID = _Parsed("counter", _accept(events.is_counter_id), events.COUNTER_ID)
 COUNTER_PATTERN = _Parsed("pattern", _accept(settings.is_counter_pattern), settings.COUNTER_PATTERN)

@@ -222,7 +222,7 @@ def late(stage):
 
 
 def archiving(stage):
-    """Return so many new events that counting them archives entries."""
+    """Return enough new events that counting them archives entries."""
     return [stage.event(2000 + ms) for ms in range(RECENT_MAX)]
 
 
