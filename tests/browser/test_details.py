@@ -109,6 +109,23 @@ def test_changes_by_other_clients_are_shown_at_growing_pauses(page, open_counter
     assert len(reports) == 2
 
 
+def test_list_is_not_called_empty_once_the_counter_has_changed(page, open_counter, api_url, counter_id):
+    """The page shows the new value before it reads the latest events again."""
+    serve_reports(page)
+    stop_clock(page)
+    open_counter(counter_id)
+    page.clock.run_for(1)
+    expect_details(page)
+    increment_elsewhere(api_url, counter_id)
+
+    page.clock.run_for(5_000)
+    expect_shown(page, value=1)
+
+    expect(page.locator("#events li")).to_have_count(0)
+    page.clock.run_for(1_000)
+    expect(page.locator("#events li")).to_contain_text("+1")
+
+
 def test_hidden_page_requests_no_details(page, open_counter, api_url, counter_id):
     serve_reports(page)
     stop_clock(page)

@@ -148,9 +148,12 @@ function showTop(loader) {
   });
 }
 
-/** Show the rows. While they are loading, the list is empty, and its style shows a skeleton. */
+/**
+ * Show the rows, or `emptyText` if the list is empty and the counter has not changed since. While rows are loading, the
+ * list has no items, and its style shows a skeleton.
+ */
 function showList(element, loader, rows, emptyText, toParts) {
-  const text = explain(loader) || (loader.value && !rows.length ? emptyText : "");
+  const text = explain(loader) || (loader.value && !rows.length && !loader.isOld ? emptyText : "");
   if (!hasChanged(element.id, [rows, text])) return;
   const focused = element.contains(document.activeElement) && document.activeElement.hash;
   element.replaceChildren(...rows.map((row) => make("li", {}, ...toParts(row))));
